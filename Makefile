@@ -1,0 +1,52 @@
+# Everyday commands over the CMake presets (CMakePresets.json).
+#
+#   make            release build into build/        make debug|asan|tsan|clang|fuzz   other builds
+#   make demo       install what is missing, build, run the main job
+#   make test       install what is missing, build, run the tests     SEED=n replays
+#   make test-all   everything at full length        make bench       the figures
+#   make tidy       clang-tidy over all sources      make format      clang-format in place
+#   make clean      remove every build folder
+
+JOBS ?= $(shell nproc)
+SEED ?= $(shell tools/seed)
+export SEED JOBS
+
+.PHONY: all build debug asan tsan clang fuzz test test-all demo bench tidy format clean
+
+all: build
+
+build:
+	@tools/packages check build
+	@tools/build release
+
+debug asan tsan clang fuzz:
+	@tools/packages check build
+	@tools/build $@
+
+test:
+	@tools/packages install build test
+	@tools/run_tests
+
+test-all:
+	@tools/packages install build test
+	@tools/run_tests --all
+
+demo:
+	@tools/packages install build demo
+	@tools/build release
+	@tools/demo
+
+bench:
+	@tools/packages install build bench
+	@tools/build release
+	@tools/bench
+
+tidy:
+	@tools/packages check build test
+	@tools/run_clang_tidy
+
+format:
+	@tools/check_format --fix
+
+clean:
+	rm -rf build build-debug build-asan build-tsan build-clang build-fuzz

@@ -1,0 +1,50 @@
+# Language level, warnings, optimisation and instrumentation for every target.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/archive)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+# -g in the release too: profiles and core dumps need it, the running program does not load it.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g -DNDEBUG")
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g")
+set(CMAKE_C_FLAGS_DEBUG "-O1 -g")
+
+set(TOE_SANITIZE "" CACHE STRING "Sanitizers of the whole build, as in -fsanitize=")
+
+add_compile_options(-Wall -Wextra -Wconversion -Werror -fno-omit-frame-pointer)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  add_compile_options(-march=x86-64-v2)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wthread-safety>)
+endif()
+if(TOE_SANITIZE)
+  add_compile_options(-fsanitize=${TOE_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TOE_SANITIZE} -fno-sanitize-recover=all)
+  if(TOE_SANITIZE MATCHES "thread")
+    add_compile_options(-Wno-error=tsan)  # g++ warns on fences, which the wait protocols use
+  endif()
+endif()
+
+option(TOE_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+if(TOE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
+include_directories(${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+
+find_program(TOE_CCACHE ccache)
+if(TOE_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${TOE_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TOE_CCACHE})
+endif()
