@@ -1,0 +1,25 @@
+// Every bound of the engine, named once. Relations between bounds are asserted where both are
+// known.
+#ifndef TOE_BASE_LIMITS_H_
+#define TOE_BASE_LIMITS_H_
+
+#include <cstdint>
+
+namespace toe {
+
+inline constexpr std::uint32_t kBurst = 64;               ///< frames or hints taken per walk
+inline constexpr std::uint32_t kDefaultMaxFlows = 65536;  ///< connections per engine
+inline constexpr std::uint32_t kMaxSegments = 4096;       ///< shared memory segments per engine
+inline constexpr std::uint32_t kMaxListeners = 4096;
+inline constexpr std::uint32_t kOutOfOrderRanges = 8;    ///< out-of-order ranges kept per flow
+inline constexpr std::uint32_t kSequencerWindow = 1024;  ///< tickets in flight per order point
+inline constexpr std::uint32_t kSynRing = 1024;          ///< SYNs waiting for control
+inline constexpr std::uint32_t kControlRing = 1024;      ///< other frames waiting for control
+inline constexpr std::uint32_t kCommandRing = 8192;      ///< control -> data path
+inline constexpr std::uint32_t kEventRing = 16384;       ///< data path -> control
+
+static_assert(kSequencerWindow >= 4 * kBurst, "a burst of each walk must fit the order points");
+
+}  // namespace toe
+
+#endif  // TOE_BASE_LIMITS_H_

@@ -1,0 +1,110 @@
+// Control: everything of TCP that is rare or complicated. Handshakes, RST for unknown segments,
+// TIME-WAIT, timers, congestion control parameters, routes, admission of applications.
+//
+// Pure: frames, requests, `now` and random seeds come in as arguments; frames, replies and
+// commands go out through World and the command ring.
+// Thread: one. Every call is bounded (about 20 us); poll() returns true when work is left.
+#ifndef TOE_CONTROL_CONTROL_H_
+#define TOE_CONTROL_CONTROL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "control/world.h"
+#include "flow/messages.h"
+#include "flow/slices.h"
+#include "flow/table.h"
+
+namespace toe::control {
+
+/// Settings with defaults and reasons. Read once.
+struct Options {
+  std::uint32_t max_flows = kDefaultMaxFlows;
+  std::uint32_t max_flows_per_user = 32768;    ///< one user cannot take all records
+  std::uint64_t max_ring_bytes_per_user = 2ull << 30;
+  std::uint32_t initial_ring_bytes = 16 * 1024;
+  std::uint32_t max_rx_ring_bytes = 4 << 20;   ///< autotuning bound without SO_RCVBUF
+  std::uint32_t max_tx_ring_bytes = 4 << 20;
+  std::uint32_t max_time_wait = 65536;
+  Nanos time_wait = seconds(60);               ///< as Linux
+  Nanos min_rto = millis(200);                 ///< as Linux; lower in data centres
+  Nanos initial_rto = seconds(1);              ///< RFC 6298
+  std::uint32_t syn_retries = 6;               ///< as Linux tcp_syn_retries
+  std::uint32_t synack_retries = 5;
+  std::uint32_t retries2 = 15;                 ///< give-up, as Linux tcp_retries2
+  Nanos fin_wait2 = seconds(60);               ///< orphans only, as Linux tcp_fin_timeout
+  std::uint32_t max_orphans = 8192;
+  char congestion[16] = "cubic";
+  std::uint8_t partial_checksum_ok = 0;        ///< wire::RxChecksum of the port
+};
+
+/// Secrets and seeds, drawn by the caller.
+struct Secrets {
+  flow::HashKey isn;       ///< RFC 6528
+  std::uint64_t random = 0;
+};
+
+/// Parts of the engine that control works with; all outlive it.
+struct Links {
+  FramePool& frames;
+  std::span<flow::Flow> flows;       ///< records; control owns those not installed
+  flow::CommandRing& commands;
+  flow::EventRing& events;
+  World& world;
+};
+
+/// See world.h. `rows` is reserved by the asker (capacity bounds the dump).
+struct Dump {
+  std::vector<ConnRecord> rows;
+  std::uint32_t next = 0;            ///< control's cursor
+  bool time_wait = false;
+  bool truncated = false;
+  std::atomic<bool> done{false};
+};
+
+/// Counters of control, read by any thread (relaxed).
+#define TOE_CONTROL_COUNTERS(X)                                                              \
+  X(passive_opens) X(active_opens) X(attempt_fails) X(estab_resets) X(out_resets)            \
+  X(syn_received) X(syn_dropped_backlog) X(syn_dropped_limit) X(syn_no_listener)             \
+  X(time_wait_created) X(time_wait_reused) X(timeouts) X(fast_retransmits) X(orphans)        \
+  X(misbehaved) X(accepts) X(ring_grown) X(ring_refused) X(stray_segments)
+
+struct Counters {
+#define TOE_DECLARE(name) std::atomic<std::uint64_t> name{0};
+  TOE_CONTROL_COUNTERS(TOE_DECLARE)
+#undef TOE_DECLARE
+};
+
+class Control {
+ public:
+  Control(const Options& options, const Secrets& secrets, const Links& links);
+  ~Control();
+  Control(const Control&) = delete;
+  Control& operator=(const Control&) = delete;
+
+  /// A frame that belongs to no established flow, or that pre does not handle. Takes ownership.
+  void on_frame(Frame frame, Time now);
+  /// A checked message of another thread.
+  void on_request(const Request& request, Time now);
+  /// Takes events, fires due timers, goes on with dumps; bounded. True: call again soon.
+  bool poll(Time now);
+  /// When poll() wants to be called next at the latest.
+  Time next_deadline() const;
+
+  const Counters& counters() const;
+  std::uint32_t flows_in_use() const;
+  /// True when neither flow, record nor timer is left (tests; clean exit).
+  bool quiet() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_CONTROL_H_

@@ -1,0 +1,108 @@
+// What control and data path say to each other: commands down, events up, through two bounded
+// rings of trivially copyable values. Neither side ever waits for the other.
+#ifndef TOE_FLOW_MESSAGES_H_
+#define TOE_FLOW_MESSAGES_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "base/spsc_ring.h"
+#include "base/types.h"
+#include "flow/slices.h"
+#include "shm/segment_format.h"
+
+namespace toe::flow {
+
+/// Control -> data path, carried out in order at the start of the HC walk.
+struct Command {
+  enum class Kind : std::uint8_t {
+    kAddSegment,     ///< segment, base: a segment exists now
+    kRemoveSegment,  ///< segment: forget it. REQUIRES: no flow and no context in it
+    kOpenContext,    ///< segment, slot, doorbell, client: start taking hints from it
+    kCloseContext,   ///< segment, slot: stop; its process is gone
+    kInstall,        ///< flow: the record is filled; publish its line and start. See `accept_on`
+    kRemove,         ///< flow: take it out; answered by Event::kRemoved
+    kTimer,          ///< flow: its deadline may have come
+    kCongestion,     ///< flow, cc: new parameters
+    kSetHeader,      ///< flow, header: next hop or device changed
+    kOrphan,         ///< flow, reset: no process holds it any more; `reset` = end it by RST
+    kAbort,          ///< flow, error, reset: end it now, with an RST to the peer if `reset`
+    kOfferRxRing,    ///< flow, ring: switch receiving to this larger ring
+    kOfferTxRing,    ///< flow, ring: offer this larger send ring to the application
+    kNotify,         ///< segment, line: control changed the line; hint whoever is interested
+    kSetMss,         ///< flow, mss: path MTU changed
+  };
+  Kind kind;
+  bool reset = false;
+  std::uint16_t mss = 0;
+  FlowId flow = kNoFlow;
+  SegmentId segment = kNoSegment;
+  std::uint32_t line = 0;       ///< kNotify; kInstall: listener's line to announce it on, 0 = none
+  std::uint32_t slot = 0;
+  std::uint32_t doorbell = 0;   ///< number that comes back in Pipeline::doorbells()
+  std::uint32_t error = 0;
+  ClientId client = kNoClient;
+  shm::RingRef ring;
+  std::uint8_t* base = nullptr;
+  CongestionParams cc;
+  const wire::HeaderTemplate* header = nullptr;  ///< valid until Event::kHeaderTaken
+};
+static_assert(std::is_trivially_copyable_v<Command>);
+
+/// Data path -> control.
+struct Event {
+  enum class Kind : std::uint8_t {
+    kRemoved,      ///< flow: the record is control's again; rings and line may be freed
+    kClosed,       ///< flow, close, error: both directions have ended
+    kArm,          ///< flow, at: look at the flow at this instant
+    kRound,        ///< flow, sample: a round trip ended while cwnd was the limit
+    kLoss,         ///< flow, sample: fast retransmit began
+    kTimeout,      ///< flow, sample: retransmission timeout; neighbour may be stale
+    kProgress,     ///< flow: acknowledged after a timeout
+    kHold,         ///< segment, line, client, slot: a process accepted the line
+    kRelease,      ///< segment, line, client, reset: a process gave the line up
+    kWantRxRing,   ///< flow: the receive ring limits the peer
+    kWantTxRing,   ///< flow: the send ring limits the application
+    kRxRingFree,   ///< flow, ring: the receive ring before the last switch is free
+    kTxRingFree,   ///< flow, ring: the same for sending
+    kMisbehaved,   ///< client, reason: its shared memory holds nonsense: disconnect it
+    kHeaderTaken,  ///< flow, header: the template of kSetHeader was copied
+    kHalfClosed,   ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
+  };
+  enum class Close : std::uint8_t {
+    kTimeWait,  ///< we closed first: TIME-WAIT follows
+    kDone,      ///< passive close completed (LAST-ACK answered)
+    kReset,     ///< RST received
+    kAborted,   ///< RST sent
+    kTimedOut,  ///< gave up retransmitting or probing
+  };
+  /// What congestion control reads; a snapshot, never a pointer into the flow.
+  struct Sample {
+    Time now;
+    std::uint32_t cwnd, ssthresh, mss, in_flight;
+    Nanos srtt, min_rtt;
+    std::uint64_t acked;  ///< snd_una
+  };
+  Kind kind;
+  Close close = Close::kDone;
+  bool reset = false;
+  FlowId flow = kNoFlow;
+  SegmentId segment = kNoSegment;
+  std::uint32_t line = 0;
+  std::uint32_t slot = 0;
+  std::uint32_t error = 0;
+  ClientId client = kNoClient;
+  Time at;
+  shm::RingRef ring;
+  Sample sample{};
+  const char* reason = nullptr;  ///< a string literal
+  const wire::HeaderTemplate* header = nullptr;
+};
+static_assert(std::is_trivially_copyable_v<Event>);
+
+using CommandRing = SpscRing<Command>;
+using EventRing = SpscRing<Event>;
+
+}  // namespace toe::flow
+
+#endif  // TOE_FLOW_MESSAGES_H_
