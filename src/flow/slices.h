@@ -46,6 +46,9 @@ struct ProtocolSlice {
   std::uint64_t snd_max = 0;   ///< highest position ever sent + 1 (FIN included)
   std::uint64_t snd_end = 0;   ///< end of the bytes the application has written
   std::uint64_t snd_push = 0;  ///< end of the application's last whole write
+  std::uint64_t snd_sml = 0;   ///< end of the last segment sent shorter than mss (Nagle, Minshall)
+  std::uint64_t snd_switch = 0;        ///< first position of the current send ring
+  std::uint32_t snd_ring_bytes = 0;    ///< size of the current send ring (control sets it)
   std::uint64_t snd_wl1 = 0;   ///< receive position of the last window update
   std::uint64_t snd_wl2 = 0;   ///< ack position of the last window update
   std::uint32_t snd_wnd = 0;   ///< peer's window in bytes, scaled
@@ -72,16 +75,27 @@ struct ProtocolSlice {
   std::uint64_t rcv_head = 0;     ///< consumed by the application
   std::uint64_t rcv_switch = 0;   ///< first position of the current receive ring
   std::uint64_t rcv_fin = UINT64_MAX;  ///< position of the peer's FIN, once seen
-  std::uint32_t rcv_ring_bytes = 0;    ///< size of the current receive ring
+  std::uint32_t rcv_ring_bytes = 0;    ///< size of the current receive ring (control sets it)
+  std::uint64_t rcv_round_pos = 0;     ///< rcv_nxt at rcv_round_start
+  Time rcv_round_start;                ///< growth of the receive ring is judged over one round
+  Time last_data;                      ///< last segment that carried new data
   std::uint16_t rcv_mss = 536;    ///< estimate of the peer's segment size, for delayed ACKs
   std::uint8_t quick_acks = 0;    ///< segments still to be acknowledged at once
-  bool ack_now = false;           ///< an ACK is due with this burst
+  bool ack_now = false;           ///< an ACK is due: the next segment, or one of its own
+  bool pingpong = false;          ///< the application answers what it reads: delay ACKs
   bool ack_delayed = false;       ///< an ACK waits in the delayed-ACK queue
   std::uint64_t last_ack_sent = 0;     ///< rcv_nxt of the last ACK that left (Last.ACK.sent)
   Reassembly ooo;
   // Flags.
   bool fin_queued = false;   ///< the application closed its side: FIN at snd_end
   bool fin_acked = false;
+  bool active_close = false; ///< our FIN left before the peer's came: TIME-WAIT is ours
+  bool rst_pending = false;  ///< the next segment is an RST
+  bool probe_pending = false;///< the next segment is a window or keep-alive probe
+  bool override_sws = false; ///< the next segment may be short (override timeout, RFC 9293 3.8.6.2.1)
+  bool rx_ring_asked = false;///< kWantRxRing was said
+  bool tx_ring_asked = false;///< kWantTxRing was said
+  bool tx_ring_want = false; ///< the application found the send ring full
   bool orphan = false;       ///< no process holds it: new data is answered by RST
   bool closed = false;       ///< ended; only removal is left
   bool ts_on = false;        ///< timestamps negotiated (RFC 7323)
@@ -107,6 +121,7 @@ struct ProtocolSlice {
   Time keepalive_at = Time::never();
   Time ack_at = Time::never();      ///< delayed ACK; kept by the data path's own queue
   Time armed_until = Time::never(); ///< instant at which control will look at this flow again
+  Time oow_ack_at;          ///< last ACK sent for an unacceptable segment (rate limit, RFC 5961)
   Time last_heard;                  ///< last acceptable segment, for keep-alive
   Time first_rto;                   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
