@@ -1,0 +1,297 @@
+// Steering: decides for each frame of the device whether the engine or the kernel gets it.
+//
+// Redirected to the AF_XDP socket of the receiving queue: TCP whose destination MAC is the
+// device's and whose (destination address, port) the engine owns. Everything else passes; so does
+// every frame while the queue has no socket. See docs/formats/steering.md.
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+
+#include "port/afxdp/steering_maps.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, STEER_QUEUES);
+  __type(key, __u32);
+  __type(value, __u32);
+} sockets SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct steer_config);
+} config SEC(".maps");
+
+// Local address -> index of its block in `ports`.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_ADDRESSES);
+  __type(key, __u32);
+  __type(value, __u32);
+} local_v4 SEC(".maps");
+
+struct address {
+  __u8 bytes[16];
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_ADDRESSES);
+  __type(key, struct address);
+  __type(value, __u32);
+} local_v6 SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STEER_ADDRESSES *STEER_PORT_WORDS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct steer_ports);
+} ports SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STEER_VLAN_WORDS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, __u64);
+} vlans SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_EXCEPTIONS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct steer_tuple);
+  __type(value, __u32);
+} exceptions SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, STEER_COUNTERS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, __u64);
+} counters SEC(".maps");
+
+// The part of a frame not looked at yet, and what was learnt from the part before.
+struct cursor {
+  void *at;
+  void *end;
+  __u32 fragment;  // 0 whole, 1 first fragment
+};
+
+struct vlan_tag {
+  __be16 tci;
+  __be16 next_proto;
+};
+
+struct extension {
+  __u8 next;
+  __u8 length;
+};
+
+struct fragment_header {
+  __u8 next;
+  __u8 reserved;
+  __be16 offset;
+  __be32 id;
+};
+
+struct routing_header {
+  __u8 next;
+  __u8 length;
+  __u8 type;
+  __u8 segments_left;
+};
+
+static __always_inline void count(__u32 which) {
+  __u64 *counter = bpf_map_lookup_elem(&counters, &which);
+  if (counter) __sync_fetch_and_add(counter, 1);
+}
+
+static __always_inline int is_vlan(__be16 proto) {
+  return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
+}
+
+static __always_inline int vlan_allowed(__u16 id) {
+  if (id == 0) return 1;
+  __u32 word = id / 64;
+  __u64 *bits = bpf_map_lookup_elem(&vlans, &word);
+  return bits && (*bits >> (id % 64) & 1);
+}
+
+// Steps over the Ethernet header and the tags. Returns the protocol, or 0 if the frame is not
+// for this device.
+static __always_inline __be16 walk_ethernet(struct cursor *c) {
+  struct ethhdr *eth = c->at;
+  if ((void *)(eth + 1) > c->end) return 0;
+  __u32 zero = 0;
+  struct steer_config *own = bpf_map_lookup_elem(&config, &zero);
+  if (!own) return 0;
+  for (int i = 0; i < ETH_ALEN; ++i) {
+    if (eth->h_dest[i] != own->mac[i]) return 0;
+  }
+  __be16 proto = eth->h_proto;
+  c->at = eth + 1;
+  for (int i = 0; i < STEER_MAX_VLAN_TAGS; ++i) {
+    struct vlan_tag *tag = c->at;
+    if (!is_vlan(proto)) return proto;
+    if ((void *)(tag + 1) > c->end) return 0;
+    if (!vlan_allowed(bpf_ntohs(tag->tci) & 0xfff)) {
+      count(STEER_VLAN_PASSED);
+      return 0;
+    }
+    proto = tag->next_proto;
+    c->at = tag + 1;
+  }
+  if (is_vlan(proto)) count(STEER_VLAN_PASSED);
+  return proto;
+}
+
+static __always_inline int is_first_syn(const struct tcphdr *tcp) { return tcp->syn && !tcp->ack; }
+
+// Whether the engine gets this segment of a connection to local address `index`.
+static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct steer_tuple *tuple) {
+  __u16 port = bpf_ntohs(tcp->dest);
+  __u32 word = index * STEER_PORT_WORDS + port / 64;
+  struct steer_ports *state = bpf_map_lookup_elem(&ports, &word);
+  if (!state) return 0;
+  __u64 bit = 1ull << (port % 64);
+  int takes = (state->owned & bit) || ((state->syn_only & bit) && is_first_syn(tcp));
+  if (!(state->except & bit)) return takes;
+  tuple->local_port = tcp->dest;
+  tuple->remote_port = tcp->source;
+  __u32 *keeper = bpf_map_lookup_elem(&exceptions, tuple);
+  if (!keeper) return takes;
+  int keeps = *keeper == STEER_ENGINE_KEEPS;
+  if (keeps != takes) count(keeps ? STEER_EXCEPTION_REDIRECTED : STEER_EXCEPTION_PASSED);
+  return keeps;
+}
+
+static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32 index,
+                                     struct steer_tuple *tuple) {
+  struct tcphdr *tcp = c->at;
+  if ((void *)(tcp + 1) > c->end) return XDP_PASS;
+  if (!engine_gets(tcp, index, tuple)) return XDP_PASS;
+  if (c->fragment) {
+    count(STEER_FRAGMENT_DROPPED);
+    return XDP_DROP;
+  }
+  return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+static __always_inline void put_mapped(__u8 *out, __be32 v4) {
+  out[10] = 0xff;
+  out[11] = 0xff;
+  __builtin_memcpy(out + 12, &v4, 4);
+}
+
+static __always_inline int steer_v4(struct xdp_md *ctx, struct cursor *c) {
+  struct iphdr *ip = c->at;
+  if ((void *)(ip + 1) > c->end) return XDP_PASS;
+  if (ip->protocol != IPPROTO_TCP || ip->version != 4 || ip->ihl < 5) return XDP_PASS;
+  __u32 destination = ip->daddr;
+  __u32 *index = bpf_map_lookup_elem(&local_v4, &destination);
+  if (!index) return XDP_PASS;
+  __u16 fragment = bpf_ntohs(ip->frag_off);
+  if (fragment & 0x1fff) {
+    count(STEER_FRAGMENT_PASSED);
+    return XDP_PASS;
+  }
+  c->fragment = (fragment & 0x2000) != 0;
+  struct steer_tuple tuple = {};
+  put_mapped(tuple.local, ip->daddr);
+  put_mapped(tuple.remote, ip->saddr);
+  c->at = (void *)ip + ip->ihl * 4;
+  return steer_tcp(ctx, c, *index, &tuple);
+}
+
+// Farthest byte looked at; the longest legal chain of extension headers ends before it.
+#define MAX_OFFSET 0x4fff
+
+static __always_inline int is_extension(__u32 next) {
+  return next == IPPROTO_HOPOPTS || next == IPPROTO_DSTOPTS || next == IPPROTO_ROUTING ||
+         next == IPPROTO_AH || next == IPPROTO_FRAGMENT;
+}
+
+// One step over an extension header.
+enum walk { WALK_GO_ON, WALK_STOP, WALK_LATER_FRAGMENT, WALK_FIRST_FRAGMENT };
+#define WALKED(walk, next, length) ((walk) << 24 | (length) << 8 | (next))
+
+// Looks at the extension header of type `type` at `offset` and returns WALKED(...). WALK_STOP: cut
+// off, or this host is not the last hop. A function of its own (not static), so that the verifier
+// checks it once and not once per path to it.
+// REQUIRES: is_extension(type).
+__attribute__((noinline)) __u32 step_extension(struct xdp_md *ctx, __u32 offset, __u32 type) {
+  void *end = (void *)(long)ctx->data_end;
+  if (offset > MAX_OFFSET) return WALKED(WALK_STOP, 0, 0);
+  struct extension *ext = (void *)(long)ctx->data + offset;
+  if ((void *)ext + sizeof(struct fragment_header) > end) return WALKED(WALK_STOP, 0, 0);
+  if (type == IPPROTO_FRAGMENT) {
+    struct fragment_header *fragment = (void *)ext;
+    __u16 bits = bpf_ntohs(fragment->offset);
+    if (bits & 0xfff8) return WALKED(WALK_LATER_FRAGMENT, 0, 0);
+    // Without "more" either this is an atomic fragment (RFC 6946): a whole packet.
+    return WALKED(bits & 1 ? WALK_FIRST_FRAGMENT : WALK_GO_ON, ext->next, 8);
+  }
+  if (type == IPPROTO_ROUTING) {
+    struct routing_header *routing = (void *)ext;
+    if (routing->segments_left != 0) return WALKED(WALK_STOP, 0, 0);
+  }
+  __u32 length = type == IPPROTO_AH ? (ext->length + 2) * 4 : (ext->length + 1) * 8;
+  return WALKED(WALK_GO_ON, ext->next, length);
+}
+
+static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
+  struct ipv6hdr *ip = c->at;
+  if ((void *)(ip + 1) > c->end || ip->version != 6) return XDP_PASS;
+  struct address destination;
+  __builtin_memcpy(&destination, &ip->daddr, sizeof(destination));
+  __u32 *index = bpf_map_lookup_elem(&local_v6, &destination);
+  if (!index) return XDP_PASS;
+  struct steer_tuple tuple = {};
+  __builtin_memcpy(tuple.local, &ip->daddr, 16);
+  __builtin_memcpy(tuple.remote, &ip->saddr, 16);
+  __u32 next = ip->nexthdr;
+  c->at = ip + 1;
+  if (next == IPPROTO_TCP) return steer_tcp(ctx, c, *index, &tuple);
+
+  __u32 offset = (void *)(ip + 1) - (void *)(long)ctx->data;
+  for (int i = 0; i < STEER_MAX_IPV6_HEADERS; ++i) {
+    if (!is_extension(next)) return XDP_PASS;
+    __u32 walked = step_extension(ctx, offset, next);
+    enum walk walk = walked >> 24;
+    if (walk == WALK_LATER_FRAGMENT) count(STEER_FRAGMENT_PASSED);
+    if (walk == WALK_LATER_FRAGMENT || walk == WALK_STOP) return XDP_PASS;
+    if (walk == WALK_FIRST_FRAGMENT) c->fragment = 1;
+    next = walked & 0xff;
+    offset += walked >> 8 & 0xffff;
+    if (offset > MAX_OFFSET) return XDP_PASS;
+    if (next == IPPROTO_TCP) {
+      c->at = (void *)(long)ctx->data + offset;
+      return steer_tcp(ctx, c, *index, &tuple);
+    }
+  }
+  if (!is_extension(next)) return XDP_PASS;
+  // The kernel would walk on and answer for a port that may be owned.
+  count(STEER_HEADERS_DROPPED);
+  return XDP_DROP;
+}
+
+SEC("xdp.frags")
+int steer(struct xdp_md *ctx) {
+  struct cursor c = {(void *)(long)ctx->data, (void *)(long)ctx->data_end, 0};
+  __be16 proto = walk_ethernet(&c);
+  if (proto == bpf_htons(ETH_P_IP)) return steer_v4(ctx, &c);
+  if (proto == bpf_htons(ETH_P_IPV6)) return steer_v6(ctx, &c);
+  return XDP_PASS;
+}
+
+char license_text[] SEC("license") = "Dual BSD/GPL";
