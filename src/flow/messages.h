@@ -17,10 +17,13 @@ namespace toe::flow {
 struct Command {
   enum class Kind : std::uint8_t {
     kAddSegment,     ///< segment, base: a segment exists now
-    kRemoveSegment,  ///< segment: forget it. REQUIRES: no flow and no context in it
+    kRemoveSegment,  ///< segment: forget it; answered by Event::kSegmentRemoved. REQUIRES: no
+                     ///< flow and no context in it
     kOpenContext,    ///< segment, slot, doorbell, client: start taking hints from it
     kCloseContext,   ///< segment, slot: stop; its process is gone
-    kInstall,        ///< flow: the record is filled; publish its line and start. See `accept_on`
+    kInstall,        ///< flow: the record is filled; publish its line and start. With `line` != 0
+                     ///< announce it on that listener's line of the same segment: entry
+                     ///< `accept_index` of the accept ring `ring`, then rx_tail = accept_index + 1
     kRemove,         ///< flow: take it out; answered by Event::kRemoved
     kTimer,          ///< flow: its deadline may have come
     kCongestion,     ///< flow, cc: new parameters
@@ -42,7 +45,8 @@ struct Command {
   std::uint32_t doorbell = 0;   ///< number that comes back in Pipeline::doorbells()
   std::uint32_t error = 0;
   ClientId client = kNoClient;
-  shm::RingRef ring;
+  shm::RingRef ring;            ///< kOffer*Ring; kInstall: the listener's accept ring
+  std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;
   CongestionParams cc;
   const wire::HeaderTemplate* header = nullptr;  ///< valid until Event::kHeaderTaken
@@ -68,6 +72,7 @@ struct Event {
     kMisbehaved,   ///< client, reason: its shared memory holds nonsense: disconnect it
     kHeaderTaken,  ///< flow, header: the template of kSetHeader was copied
     kHalfClosed,   ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
+    kSegmentRemoved,  ///< segment: kRemoveSegment is done, nothing refers to its memory any more
   };
   enum class Close : std::uint8_t {
     kTimeWait,  ///< we closed first: TIME-WAIT follows
@@ -76,7 +81,8 @@ struct Event {
     kAborted,   ///< RST sent
     kTimedOut,  ///< gave up retransmitting or probing
   };
-  /// What congestion control reads; a snapshot, never a pointer into the flow.
+  /// What congestion control reads; a snapshot, never a pointer into the flow. With kLoss and
+  /// kTimeout it is taken after cwnd and ssthresh were reduced (ssthresh = old cwnd * loss_beta).
   struct Sample {
     Time now;
     std::uint32_t cwnd, ssthresh, mss, in_flight;
