@@ -1,0 +1,277 @@
+#include "wire/parse.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "wire/format.h"
+
+namespace toe::wire {
+namespace {
+
+using Bytes = std::span<const std::uint8_t>;
+using Verdict = ParseVerdict;
+
+/// What one layer leaves for the next: the bytes that belong to it and what they are.
+struct Upper {
+  Bytes bytes;
+  std::uint16_t protocol = 0;  ///< Ethernet type or IP protocol
+};
+
+Verdict parse_ethernet(Bytes frame, TcpSegment& out, Upper& upper) {
+  if (frame.size() < kEthernetBytes) return Verdict::kTooShort;
+  const std::uint8_t* at = frame.data();
+  std::memcpy(out.eth_dst.bytes.data(), at, 6);
+  std::memcpy(out.eth_src.bytes.data(), at + 6, 6);
+  if ((at[0] & 1) != 0) return Verdict::kNotUnicast;
+
+  std::uint16_t type = load16(at + 12);
+  std::size_t offset = kEthernetBytes;
+  out.vlan.count = 0;
+  while (type == kTpidVlan || type == kTpidServiceVlan) {
+    if (out.vlan.count == kMaxVlanTags) return Verdict::kTooManyVlanTags;
+    if (frame.size() < offset + kVlanTagBytes) return Verdict::kTooShort;
+    out.vlan.tag[out.vlan.count++] = {type, load16(at + offset)};
+    type = load16(at + offset + 2);
+    offset += kVlanTagBytes;
+  }
+  upper = {frame.subspan(offset), type};
+  return Verdict::kOk;
+}
+
+/// RFC 1122 section 3.2.1.3: never a source; as a destination not one host.
+bool v4_source_possible(const IpAddr& a) {
+  const std::uint8_t first = a.v4_bytes()[0];
+  return first != 0 && first != 127 && first < 224;
+}
+bool v4_destination_possible(const IpAddr& a) { return v4_source_possible(a); }
+
+/// Neither multicast, unspecified nor loopback; nor v4-mapped, which would pass for IPv4 here.
+bool v6_source_possible(const IpAddr& a) {
+  static constexpr std::uint8_t zero[15] = {};
+  const bool unspecified_or_loopback =
+      std::memcmp(a.bytes.data(), zero, 15) == 0 && a.bytes[15] <= 1;
+  return a.bytes[0] != 0xff && !unspecified_or_loopback && !a.is_v4();
+}
+
+Verdict parse_ipv4(Bytes packet, TcpSegment& out, Upper& upper) {
+  if (packet.size() < kIpv4Bytes) return Verdict::kTooShort;
+  const std::uint8_t* at = packet.data();
+  if ((at[0] >> 4) != 4) return Verdict::kBadIpVersion;
+  const std::size_t header = (at[0] & 0x0fu) * 4u;
+  const std::size_t total = load16(at + 2);
+  if (header < kIpv4Bytes || header > total) return Verdict::kBadIpHeaderLength;
+  if (total > packet.size()) return Verdict::kBadIpTotalLength;
+  if (checksum_partial(at, header) != 0xffff) return Verdict::kBadIpChecksum;
+
+  out.ecn = at[1] & 3u;
+  out.src = IpAddr::v4(at + 12);
+  out.dst = IpAddr::v4(at + 16);
+  if (!v4_destination_possible(out.dst)) return Verdict::kNotUnicast;
+  if (!v4_source_possible(out.src)) return Verdict::kBadAddress;
+
+  const std::uint16_t fragment = load16(at + 6);
+  if ((fragment & kIpFragmentOffset) != 0) return Verdict::kFragmentLater;
+  if ((fragment & kIpMoreFragments) != 0) return Verdict::kFragmentFirst;
+  upper = {packet.subspan(header, total - header), at[9]};
+  return Verdict::kOk;
+}
+
+/// Steps over one extension header at the front of `upper`.
+Verdict skip_extension(Upper& upper) {
+  const Bytes b = upper.bytes;
+  if (b.size() < 8) return Verdict::kBadExtensionHeader;
+  std::size_t length = (b[1] + 1u) * 8u;
+  if (upper.protocol == kProtoRouting && b[3] != 0) return Verdict::kRoutingPending;
+  if (upper.protocol == kProtoFragment) {
+    const std::uint16_t fragment = load16(&b[2]);
+    if ((fragment & 0xfff8u) != 0) return Verdict::kFragmentLater;
+    if ((fragment & 1u) != 0) return Verdict::kFragmentFirst;
+    length = 8;
+  }
+  if (length > b.size()) return Verdict::kBadExtensionHeader;
+  upper = {b.subspan(length), b[0]};
+  return Verdict::kOk;
+}
+
+bool is_extension(std::uint16_t protocol) {
+  return protocol == kProtoHopByHop || protocol == kProtoRouting || protocol == kProtoFragment ||
+         protocol == kProtoDestination;
+}
+
+Verdict parse_ipv6(Bytes packet, TcpSegment& out, Upper& upper) {
+  if (packet.size() < kIpv6Bytes) return Verdict::kTooShort;
+  const std::uint8_t* at = packet.data();
+  if ((at[0] >> 4) != 6) return Verdict::kBadIpVersion;
+  const std::size_t length = load16(at + 4);
+  if (length == 0 || length > packet.size() - kIpv6Bytes) return Verdict::kBadIpTotalLength;
+
+  out.ecn = (at[1] >> 4) & 3u;
+  out.src = IpAddr::v6(at + 8);
+  out.dst = IpAddr::v6(at + 24);
+  if (out.dst.bytes[0] == 0xff) return Verdict::kNotUnicast;
+  if (!v6_source_possible(out.src) || !v6_source_possible(out.dst)) return Verdict::kBadAddress;
+
+  upper = {packet.subspan(kIpv6Bytes, length), at[6]};
+  for (int walked = 0; is_extension(upper.protocol); ++walked) {
+    if (walked == kMaxExtensionHeaders) return Verdict::kBadExtensionHeader;
+    const Verdict verdict = skip_extension(upper);
+    if (verdict != Verdict::kOk) return verdict;
+  }
+  return Verdict::kOk;
+}
+
+/// REQUIRES: length >= 2; `at` has `length` bytes.
+void parse_known_option(const std::uint8_t* at, std::size_t length, bool syn, TcpOptions& out) {
+  switch (at[0]) {
+    case kOptMss:
+      if (syn && length == 4) out.mss = load16(at + 2);
+      break;
+    case kOptWindowScale:
+      if (syn && length == 3) {
+        out.has_wscale = true;
+        out.wscale = std::min(at[2], kMaxWindowShift);  // RFC 7323 section 2.3
+      }
+      break;
+    case kOptSackPermitted:
+      if (syn && length == 2) out.sack_permitted = true;
+      break;
+    case kOptSack:
+      if (syn || length < 10 || (length - 2) % 8 != 0) break;
+      out.sack_count = static_cast<std::uint8_t>((length - 2) / 8);  // <= 4: options end at 40
+      for (std::size_t i = 0; i < out.sack_count; ++i) {
+        out.sack[i] = {load32(at + 2 + 8 * i), load32(at + 6 + 8 * i)};
+      }
+      break;
+    case kOptTimestamp:
+      if (length != 10) break;
+      out.has_timestamp = true;
+      out.tsval = load32(at + 2);
+      out.tsecr = load32(at + 6);
+      break;
+    default:
+      break;
+  }
+}
+
+void clear_options(TcpOptions& out) {
+  out.mss = 0;
+  out.has_wscale = out.sack_permitted = out.has_timestamp = false;
+  out.wscale = 0;
+  out.sack_count = 0;
+  out.tsval = out.tsecr = 0;
+}
+
+Verdict parse_options(Bytes bytes, bool syn, TcpOptions& out) {
+  clear_options(out);
+  const std::uint8_t* at = bytes.data();
+  const std::uint8_t* const end = at + bytes.size();
+  if (bytes.size() == kAlignedTimestampBytes && load32(at) == kAlignedTimestamp) {
+    out.has_timestamp = true;
+    out.tsval = load32(at + 4);
+    out.tsecr = load32(at + 8);
+    return Verdict::kOk;
+  }
+  while (at != end && *at != kOptEnd) {
+    if (*at == kOptNop) {
+      ++at;
+      continue;
+    }
+    if (end - at < 2 || at[1] < 2 || at[1] > end - at) return Verdict::kBadOption;
+    parse_known_option(at, at[1], syn, out);
+    at += at[1];
+  }
+  return Verdict::kOk;
+}
+
+Verdict check_tcp_checksum(Bytes bytes, const ParseOptions& options, TcpSegment& out) {
+  out.partial_checksum = false;
+  if (options.checksum == RxChecksum::kTrust) return Verdict::kOk;
+  const std::uint64_t pseudo =
+      pseudo_address_sum(out.src, out.dst) + pseudo_length_sum(bytes.size());
+  if (options.checksum == RxChecksum::kAcceptPartial &&
+      load_raw<std::uint16_t>(&bytes[16]) == checksum_fold(pseudo)) {
+    out.partial_checksum = true;
+    return Verdict::kOk;
+  }
+  const std::uint64_t sum = pseudo + checksum_partial(bytes.data(), bytes.size());
+  return checksum_fold(sum) == 0xffff ? Verdict::kOk : Verdict::kBadTcpChecksum;
+}
+
+bool flags_possible(std::uint8_t flags) {
+  const std::uint8_t control = flags & (kSyn | kFin | kRst | kAck);
+  return control != 0 && ((flags & kSyn) == 0 || (flags & (kFin | kRst)) == 0);
+}
+
+Verdict parse_tcp(Bytes bytes, const ParseOptions& options, TcpSegment& out) {
+  if (bytes.size() < kTcpBytes) return Verdict::kTooShort;
+  const std::uint8_t* at = bytes.data();
+  const std::size_t header = (at[12] >> 4) * 4u;
+  if (header < kTcpBytes || header > bytes.size()) return Verdict::kBadDataOffset;
+  const Verdict sum = check_tcp_checksum(bytes, options, out);
+  if (sum != Verdict::kOk) return sum;
+
+  out.src_port = load16(at);
+  out.dst_port = load16(at + 2);
+  out.seq = load32(at + 4);
+  out.ack = load32(at + 8);
+  out.flags = at[13];
+  out.window = load16(at + 14);
+  out.urgent = load16(at + 18);
+  out.payload_length = static_cast<std::uint16_t>(bytes.size() - header);
+  if (out.src_port == 0 || out.dst_port == 0) return Verdict::kBadPort;
+  if (!flags_possible(out.flags)) return Verdict::kBadFlags;
+  return parse_options(bytes.subspan(kTcpBytes, header - kTcpBytes), (out.flags & kSyn) != 0,
+                       out.options);
+}
+
+}  // namespace
+
+ParseVerdict parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& options,
+                         TcpSegment& out) {
+  Upper ip;
+  Upper tcp;
+  Verdict verdict = parse_ethernet(frame, out, ip);
+  if (verdict != Verdict::kOk) return verdict;
+  if (ip.protocol == kEtherIpv4) {
+    verdict = parse_ipv4(ip.bytes, out, tcp);
+  } else if (ip.protocol == kEtherIpv6) {
+    verdict = parse_ipv6(ip.bytes, out, tcp);
+  } else {
+    return Verdict::kNotIp;
+  }
+  if (verdict != Verdict::kOk) return verdict;
+  if (tcp.protocol != kProtoTcp) return Verdict::kNotTcp;
+
+  verdict = parse_tcp(tcp.bytes, options, out);
+  if (verdict != Verdict::kOk) return verdict;
+  const auto end = static_cast<std::size_t>(tcp.bytes.data() - frame.data()) + tcp.bytes.size();
+  if (end > 0xffff) return Verdict::kBadIpTotalLength;  // offsets are 16-bit
+  out.payload_offset = static_cast<std::uint16_t>(end - out.payload_length);
+  return Verdict::kOk;
+}
+
+namespace {
+
+struct Text {
+  const char* name;
+  const char* sentence;
+};
+
+constexpr Text kTexts[] = {
+    {"ok", "The frame is a TCP segment"},
+#define TOE_DROP_REASON(enumerator, name, sentence) {name, sentence},
+#include "wire/drop_reason.def"
+#undef TOE_DROP_REASON
+};
+static_assert(std::size(kTexts) == kParseVerdicts);
+
+const Text& text_of(ParseVerdict verdict) {
+  return kTexts[std::min(static_cast<std::size_t>(verdict), kParseVerdicts - 1)];
+}
+
+}  // namespace
+
+const char* verdict_name(ParseVerdict verdict) { return text_of(verdict).name; }
+const char* verdict_sentence(ParseVerdict verdict) { return text_of(verdict).sentence; }
+
+}  // namespace toe::wire
