@@ -3,15 +3,18 @@
 // Redirected to the AF_XDP socket of the receiving queue: TCP whose destination MAC is the
 // device's and whose (destination address, port) the engine owns. Everything else passes; so does
 // every frame while the queue has no socket. See docs/formats/steering.md.
-// clang-format off: the libbpf headers need the kernel's before them
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+//
+// The headers of libbpf need the kernel's before them.
+// clang-format off
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 // clang-format on
 
 #include "port/afxdp/steering_maps.h"
