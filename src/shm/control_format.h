@@ -64,6 +64,7 @@ enum class KernelReason : std::uint32_t {
   kCongestionControl, ///< a congestion control only the kernel has
   kIoUring,           ///< the process uses io_uring
   kBound,             ///< connect from an explicitly bound local port
+  kOtherUser,         ///< the socket's segment belongs to another user
   kInternal,          ///< the engine failed; its log says how
   kCount,
 };

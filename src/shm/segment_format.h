@@ -73,6 +73,7 @@ enum AppFlag : std::uint32_t {
   kPush = 1u << 4,       ///< tx_tail is the end of a write (sets PSH there)
   kWantTxRing = 1u << 5, ///< the send ring was found full: a larger one would help
   kQuickAck = 1u << 6,   ///< TCP_QUICKACK
+  kShutRead = 1u << 7,   ///< shutdown for reading, in whichever process
 };
 
 /// One connection or listener. 512 bytes in cache lines of one writer each.
@@ -87,11 +88,12 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint32_t> error;        ///< errno that ended it, 0 = none
   std::atomic<std::uint32_t> generation;   ///< counts uses of this line; odd while in use
   std::atomic<std::uint32_t> rx_epoch;     ///< receive ring switches made
-  std::atomic<std::uint32_t> rx_ring[2];   ///< RingRef; [epoch & 1] serves positions >= rx_switch
+  std::atomic<std::uint32_t> rx_ring[2];   ///< RingRef; [e & 1] serves positions >= rx_switch[e & 1]
   std::atomic<std::uint32_t> tx_offered;   ///< send ring switches offered
   std::atomic<std::uint32_t> tx_ring[2];   ///< RingRef; [n & 1] is the ring of offer n
+  std::atomic<std::uint64_t> tx_sent;      ///< bytes sent at least once (SIOCOUTQNSD)
   // --- written by the engine, cold ---
-  alignas(kCacheLine) std::atomic<std::uint64_t> rx_switch;  ///< see rx_ring
+  alignas(kCacheLine) std::atomic<std::uint64_t> rx_switch[2];  ///< see rx_ring
   std::atomic<std::uint8_t> local_addr[16];   ///< IPv6 or v4-mapped, network order
   std::atomic<std::uint8_t> remote_addr[16];
   std::atomic<std::uint16_t> local_port;      ///< host order
