@@ -42,7 +42,7 @@ constexpr OptionSpec kOptions[] = {
      "receive buffer of one connection at most, unless the program sets SO_RCVBUF"},
     {"max-tx-buffer", OptionType::kNumber, "4194304", 16 * 1024, 16 << 20, "BYTES",
      "send buffer of one connection at most, unless the program sets SO_SNDBUF"},
-    {"frames", OptionType::kNumber, "4096", 1024, 1 << 18, "N",
+    {"frames", OptionType::kNumber, "8192", 2048, 1 << 18, "N",
      "packet buffers; each holds one frame on its way in or out"},
     {"ignore-netfilter", OptionType::kSwitch, "false", 0, 0, "",
      "own ports although netfilter chains exist; they do not see our traffic"},

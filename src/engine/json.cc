@@ -1,0 +1,187 @@
+#include "engine/json.h"
+
+#include <arpa/inet.h>
+
+#include <array>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "wire/parse.h"
+
+namespace toe::engine {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Names of processes are bytes that anybody may choose.
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json pid_json(std::int32_t pid) { return pid < 0 ? Json(nullptr) : Json(pid); }
+
+Json listener_json(const control::ConnRecord& record) {
+  return {{"local", address_text(record.key.local, record.key.local_port)},
+          {"state", "LISTEN"},
+          {"pid", pid_json(record.pid)},
+          {"uid", record.uid},
+          {"waiting", record.rx_queue},
+          {"backlog", record.tx_queue}};
+}
+
+Json connection_json(const control::ConnRecord& record) {
+  Json json = {{"local", address_text(record.key.local, record.key.local_port)},
+               {"remote", address_text(record.key.remote, record.key.remote_port)},
+               {"state", state_word(record.state)},
+               {"pid", pid_json(record.pid)},
+               {"rx_bytes", record.rx_bytes},
+               {"tx_bytes", record.tx_bytes}};
+  if (record.kind == control::ConnRecord::Kind::kTimeWait) return json;
+  json["uid"] = record.uid;
+  json["rx_queue"] = record.rx_queue;
+  json["tx_queue"] = record.tx_queue;
+  json["cc"] = std::string(record.congestion, ::strnlen(record.congestion, 16));
+  json["mss"] = record.info.snd_mss;
+  json["cwnd"] = record.info.snd_cwnd;
+  json["ssthresh"] = record.info.snd_ssthresh;
+  json["rtt_us"] = record.info.rtt_us;
+  json["rttvar_us"] = record.info.rttvar_us;
+  json["rto_us"] = record.info.rto_us;
+  json["retrans"] = record.info.total_retrans;
+  json["rx_ring"] = record.rx_ring;
+  json["tx_ring"] = record.tx_ring;
+  return json;
+}
+
+Json counts_json(const NamedCounts& counts) {
+  Json json = Json::object();
+  for (const auto& [name, count] : counts) json[name] = count;
+  return json;
+}
+
+}  // namespace
+
+std::string address_text(const IpAddr& address, std::uint16_t port) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (address.is_v4()) {
+    ::inet_ntop(AF_INET, address.v4_bytes(), text, sizeof text);
+    return fmt::format("{}:{}", text, port);
+  }
+  ::inet_ntop(AF_INET6, address.bytes.data(), text, sizeof text);
+  return fmt::format("[{}]:{}", text, port);
+}
+
+const char* state_word(std::uint8_t state) {
+  static constexpr std::array words = {
+      "UNKNOWN",   "ESTAB",  "SYN-SENT",   "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT",
+      "UNCONN",    "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING",    "SYN-RECV"};
+  return state < words.size() ? words[state] : words[0];
+}
+
+const char* kernel_reason_word(shm::KernelReason reason) {
+  static constexpr std::array words = {
+      "none",         "no-engine",    "version",     "not-listening", "not-tcp",
+      "other-namespace", "not-our-address", "other-device", "own-address", "unreachable",
+      "option",       "port-taken",   "limit",       "netfilter",     "congestion-control",
+      "io-uring",     "bound",        "other-user",  "internal"};
+  static_assert(words.size() == static_cast<std::size_t>(shm::KernelReason::kCount));
+  const auto index = static_cast<std::size_t>(reason);
+  return index < words.size() ? words[index] : "unknown";
+}
+
+std::string conns_json(std::span<const control::ConnRecord> records, bool with_time_wait,
+                       bool truncated) {
+  Json conns = Json::array();
+  Json listeners = Json::array();
+  for (const control::ConnRecord& record : records) {
+    if (record.kind == control::ConnRecord::Kind::kListener) {
+      listeners.push_back(listener_json(record));
+    } else if (record.kind == control::ConnRecord::Kind::kConnection || with_time_wait) {
+      conns.push_back(connection_json(record));
+    }
+  }
+  Json json = {{"schema", 1}, {"conns", std::move(conns)}, {"listeners", std::move(listeners)}};
+  if (truncated) json["truncated"] = true;
+  return dump(json);
+}
+
+void add_control_counters(const control::Counters& counters, StatsFacts& facts) {
+#define TOE_ADD(name) \
+  facts.counters.emplace_back(#name, counters.name.load(std::memory_order_relaxed));
+  TOE_CONTROL_COUNTERS(TOE_ADD)
+#undef TOE_ADD
+}
+
+void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts) {
+#define TOE_ADD(name) facts.counters.emplace_back(#name, counters.name.value());
+  TOE_DATAPATH_COUNTERS(TOE_ADD)
+#undef TOE_ADD
+#define TOE_ADD(name) facts.drops.emplace_back(#name, counters.drops.name.value());
+  TOE_DATAPATH_DROPS(TOE_ADD)
+#undef TOE_ADD
+  for (std::size_t i = 1; i < counters.parse.size(); ++i) {  // 0 is kOk
+    facts.drops.emplace_back(wire::verdict_name(static_cast<wire::ParseVerdict>(i)),
+                             counters.parse[i].value());
+  }
+}
+
+void add_port_counters(const port::PortStats& stats, StatsFacts& facts) {
+  facts.counters.emplace_back("port_rx_frames", stats.rx_frames);
+  facts.counters.emplace_back("port_rx_bytes", stats.rx_bytes);
+  facts.counters.emplace_back("port_tx_frames", stats.tx_frames);
+  facts.counters.emplace_back("port_tx_bytes", stats.tx_bytes);
+  facts.counters.emplace_back("port_tx_kicks", stats.tx_kicks);
+  facts.drops.emplace_back("port_rx_full", stats.rx_dropped_full);
+  facts.drops.emplace_back("port_rx_no_fill", stats.rx_dropped_no_fill);
+  facts.drops.emplace_back("port_rx_jumbo", stats.rx_dropped_jumbo);
+  facts.drops.emplace_back("port_rx_other", stats.rx_dropped_other);
+  facts.drops.emplace_back("port_tx_full", stats.tx_rejected_full);
+  facts.drops.emplace_back("port_tx_invalid", stats.tx_invalid);
+}
+
+std::string stats_json(const StatsFacts& facts) {
+  return dump({{"schema", 1},
+               {"counters", counts_json(facts.counters)},
+               {"drops", counts_json(facts.drops)}});
+}
+
+std::string status_json(const StatusFacts& facts) {
+  Json processes = Json::array();
+  for (const StatusFacts::Process& process : facts.processes) {
+    processes.push_back({{"pid", process.pid},
+                         {"comm", process.comm},
+                         {"uid", process.uid},
+                         {"offloaded", process.offloaded},
+                         {"kernel", process.kernel},
+                         {"reasons", Json(process.reasons)}});
+  }
+  return dump({{"schema", 1},
+               {"name", facts.name},
+               {"dev", facts.dev},
+               {"pid", facts.pid},
+               {"guardian_pid", facts.guardian_pid},
+               {"version", facts.version},
+               {"mode", facts.mode},
+               {"xdp", facts.generic_xdp ? "generic" : "driver"},
+               {"zero_copy", facts.zero_copy},
+               {"uptime_s", facts.uptime_s},
+               {"fd_limit", facts.fd_limit},
+               {"flows", facts.flows},
+               {"max_flows", facts.max_flows},
+               {"segments", facts.segments},
+               {"processes", std::move(processes)}});
+}
+
+std::string config_json(const Settings& settings) {
+  Json options = Json::object();
+  for (const OptionSpec& option : option_table()) {
+    options[std::string(option.name)] = {{"value", settings.text(option.name)},
+                                         {"source", source_name(settings.source(option.name))},
+                                         {"default", option.initial},
+                                         {"reason", option.reason}};
+  }
+  return dump({{"schema", 1}, {"options", std::move(options)}});
+}
+
+}  // namespace toe::engine

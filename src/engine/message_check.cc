@@ -1,0 +1,49 @@
+#include "engine/message_check.h"
+
+namespace toe::engine {
+namespace {
+
+struct Rule {
+  shm::MessageType type;
+  std::size_t length;
+  std::size_t min_fds;
+  std::size_t max_fds;
+};
+
+constexpr Rule kRules[] = {
+    {shm::MessageType::kHello, sizeof(shm::Hello), 0, 0},
+    {shm::MessageType::kListen, sizeof(shm::Listen), 1, 1},
+    {shm::MessageType::kConnect, sizeof(shm::Connect), 1, 1},
+    {shm::MessageType::kContext, sizeof(shm::ContextMessage), 0, 0},
+    {shm::MessageType::kShow, sizeof(shm::Show), 1, shm::kMaxShown},
+    {shm::MessageType::kInfo, sizeof(shm::Info), 0, 0},
+    {shm::MessageType::kOption, sizeof(shm::Option), 0, 0},
+    {shm::MessageType::kReport, sizeof(shm::Report), 0, 0},
+    {shm::MessageType::kAdmin, sizeof(shm::Admin), 0, 0},
+};
+
+const Rule* rule_of(shm::MessageType type) {
+  for (const Rule& rule : kRules) {
+    if (rule.type == type) return &rule;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const char* refuse_message(std::span<const std::uint8_t> message, std::size_t fds) {
+  if (message.size() < sizeof(shm::MessageHeader)) return "message shorter than its header";
+  const auto header = read_message<shm::MessageHeader>(message);
+  const Rule* rule = rule_of(header.type);
+  if (rule == nullptr) return "message of unknown type";
+  if (message.size() != rule->length) return "message of wrong length";
+  if (header.length != message.size()) return "message names another length than it has";
+  if (fds < rule->min_fds || fds > rule->max_fds) return "wrong number of descriptors";
+  if (header.type == shm::MessageType::kShow &&
+      read_message<shm::Show>(message).count != fds) {
+    return "descriptors differ from their count";
+  }
+  return nullptr;
+}
+
+}  // namespace toe::engine
