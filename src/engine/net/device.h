@@ -1,0 +1,22 @@
+// Facts about one network device and its addresses.
+#ifndef TOE_ENGINE_NET_DEVICE_H_
+#define TOE_ENGINE_NET_DEVICE_H_
+
+#include <string>
+#include <vector>
+
+#include "base/addr.h"
+#include "base/result.h"
+#include "port/port.h"
+
+namespace toe::engine::net {
+
+/// Describes the interface `name`; one sentence if there is none, or it is no Ethernet device.
+Result<port::Device> read_device(const std::string& name);
+
+/// The addresses of a device that TCP may use now: not tentative, not link-local.
+Result<std::vector<IpAddr>> read_addresses(int ifindex);
+
+}  // namespace toe::engine::net
+
+#endif  // TOE_ENGINE_NET_DEVICE_H_

@@ -1,0 +1,146 @@
+#include "engine/net/neighbours.h"
+
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace toe::engine::net {
+namespace {
+
+constexpr std::uint16_t kHasMac =
+    NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP;
+
+ndmsg& fill(Request& request, int ifindex, const IpAddr& address) {
+  auto& header = request.header<ndmsg>();
+  header.ndm_family = family_of(address);
+  header.ndm_ifindex = ifindex;
+  put_address(request.message(), NDA_DST, address);
+  return header;
+}
+
+constexpr std::uint16_t kCreate = NLM_F_CREATE;
+
+}  // namespace
+
+std::optional<Neighbour> parse_neighbour(const nlmsghdr& message) {
+  if (message.nlmsg_type != RTM_NEWNEIGH && message.nlmsg_type != RTM_DELNEIGH) return std::nullopt;
+  if (message.nlmsg_len < NLMSG_LENGTH(sizeof(ndmsg))) return std::nullopt;
+  const auto& header = *static_cast<const ndmsg*>(mnl_nlmsg_get_payload(&message));
+  if (header.ndm_family != AF_INET && header.ndm_family != AF_INET6) return std::nullopt;
+  const Attributes attributes(message, sizeof(ndmsg));
+  const auto address = attributes.address(NDA_DST);
+  if (!address) return std::nullopt;
+  Neighbour neighbour;
+  neighbour.ifindex = header.ndm_ifindex;
+  neighbour.address = *address;
+  neighbour.deleted = message.nlmsg_type == RTM_DELNEIGH;
+  neighbour.failed = (header.ndm_state & NUD_FAILED) != 0;
+  neighbour.stale = (header.ndm_state & NUD_STALE) != 0;
+  neighbour.managed = (attributes.u32(NDA_FLAGS_EXT).value_or(0) & NTF_EXT_MANAGED) != 0;
+  if (!neighbour.deleted && (header.ndm_state & kHasMac) != 0) {
+    neighbour.mac = attributes.mac(NDA_LLADDR);
+  }
+  return neighbour;
+}
+
+Result<Neighbours> Neighbours::open() {
+  auto netlink = Netlink::open(NETLINK_ROUTE);
+  if (!netlink.ok()) return netlink.error();
+  return Neighbours(std::move(netlink.value()));
+}
+
+int Neighbours::manage(const Key& key) {
+  Request request(RTM_NEWNEIGH, kCreate);
+  fill(request, key.first, key.second);
+  mnl_attr_put_u32(&request.message(), NDA_FLAGS_EXT, NTF_EXT_MANAGED);
+  return netlink_.exchange(request);
+}
+
+int Neighbours::use(const Key& key) {
+  Request request(RTM_NEWNEIGH, kCreate);
+  fill(request, key.first, key.second).ndm_flags = NTF_USE;
+  return netlink_.exchange(request);
+}
+
+int Neighbours::activate(const Key& key) {
+  if (can_manage_ == false) return use(key);
+  const int code = manage(key);
+  if (can_manage_ == true) return code;
+  // An old kernel overlooks the flag: the entry is there, but not managed.
+  const auto entry = get(key.first, key.second);
+  if (code == 0 && !entry) return 0;  // nothing learnt
+  can_manage_ = code == 0 && entry->managed;
+  return *can_manage_ ? 0 : use(key);
+}
+
+Status Neighbours::keep(int ifindex, const IpAddr& address) {
+  const Key key{ifindex, address};
+  const auto known = kept_.find(key);
+  if (known != kept_.end()) {
+    known->second++;
+    return Done{};
+  }
+  if (kept_.size() >= kMaxKept) return Error{ENOBUFS, "too many neighbours"};
+  const int code = activate(key);
+  if (code != 0) return Error{code, std::string("neighbour not resolved: ") + strerror(code)};
+  kept_.emplace(key, 1);
+  return Done{};
+}
+
+void Neighbours::drop(int ifindex, const IpAddr& address) {
+  const auto known = kept_.find({ifindex, address});
+  if (known == kept_.end() || --known->second != 0) return;
+  const Key key = known->first;
+  kept_.erase(known);
+  // A use without the flag takes it away; the entry ages like any other.
+  if (can_manage_ == true) use(key);
+}
+
+std::optional<Neighbour> Neighbours::get(int ifindex, const IpAddr& address) {
+  Request request(RTM_GETNEIGH, 0);
+  fill(request, ifindex, address);
+  std::optional<Neighbour> found;
+  netlink_.exchange(request, [&](const nlmsghdr& message) { found = parse_neighbour(message); });
+  return found;
+}
+
+Status Neighbours::refresh(int ifindex, const IpAddr& address) {
+  const Key key{ifindex, address};
+  const auto entry = get(ifindex, address);
+  int code = 0;
+  if (entry && entry->mac) {
+    // The address must be given along; and a message with the managed flag would ignore the state,
+    // hence one message for each.
+    Request probe(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+    fill(probe, ifindex, address).ndm_state = NUD_PROBE;
+    mnl_attr_put(&probe.message(), NDA_LLADDR, entry->mac->bytes.size(), entry->mac->bytes.data());
+    code = netlink_.exchange(probe);
+    if (code == 0 && can_manage_ == false) return Done{};
+  }
+  if (code == 0) code = activate(key);
+  if (code != 0) return Error{code, std::string("neighbour not asked: ") + strerror(code)};
+  return Done{};
+}
+
+void Neighbours::on_event(const Neighbour& neighbour) {
+  const Key key{neighbour.ifindex, neighbour.address};
+  if (!kept_.contains(key)) return;
+  if (neighbour.deleted) {
+    activate(key);
+  } else if (neighbour.stale && can_manage_ == false) {
+    use(key);
+  }
+}
+
+void Neighbours::on_carrier(int ifindex) {
+  for (const auto& [key, holders] : kept_) {
+    if (key.first == ifindex) activate(key);
+  }
+}
+
+}  // namespace toe::engine::net

@@ -1,0 +1,75 @@
+// Next hops: resolved and kept fresh by the kernel, on our behalf.
+#ifndef TOE_ENGINE_NET_NEIGHBOURS_H_
+#define TOE_ENGINE_NET_NEIGHBOURS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/addr.h"
+#include "base/result.h"
+#include "engine/net/netlink.h"
+
+namespace toe::engine::net {
+
+/// What the kernel knows of one neighbour.
+struct Neighbour {
+  int ifindex = 0;
+  IpAddr address;
+  std::optional<MacAddr> mac;  ///< set: frames may be sent there
+  bool failed = false;         ///< did not answer
+  bool stale = false;          ///< mac is good, but nobody has confirmed it for a while
+  bool deleted = false;        ///< the kernel has forgotten it
+  bool managed = false;        ///< the kernel keeps it fresh by itself
+};
+
+/// Parses RTM_NEWNEIGH and RTM_DELNEIGH; nothing for other families than IP.
+std::optional<Neighbour> parse_neighbour(const nlmsghdr& message);
+
+/// Keeps neighbours resolved. Thread: one.
+///
+/// The answer to keep() comes as a neighbour event (see NetEvents), at once if the address is
+/// known; a host that does not answer is reported as failed after some three seconds, and another
+/// refresh() asks again.
+class Neighbours {
+ public:
+  static constexpr std::size_t kMaxKept = 65536;
+
+  static Result<Neighbours> open();
+
+  /// Resolves `address` on `ifindex` and keeps it fresh until as many drop() calls have come.
+  Status keep(int ifindex, const IpAddr& address);
+  void drop(int ifindex, const IpAddr& address);
+
+  /// What the kernel knows now; nothing if it has no entry.
+  std::optional<Neighbour> get(int ifindex, const IpAddr& address);
+
+  /// Doubt: asks the neighbour again although the kernel believes it knows it.
+  Status refresh(int ifindex, const IpAddr& address);
+
+  /// To be called with every neighbour event: re-adds kept entries that were deleted and uses
+  /// those that grew stale where the kernel does not manage them.
+  void on_event(const Neighbour& neighbour);
+  /// To be called when the carrier of `ifindex` has come back: its loss deleted all entries.
+  void on_carrier(int ifindex);
+
+  std::size_t kept() const { return kept_.size(); }
+
+ private:
+  using Key = std::pair<int, IpAddr>;
+
+  explicit Neighbours(Netlink netlink) : netlink_(std::move(netlink)) {}
+
+  int manage(const Key& key);
+  int use(const Key& key);
+  int activate(const Key& key);
+
+  Netlink netlink_;
+  std::map<Key, std::uint32_t> kept_;  // holders
+  std::optional<bool> can_manage_;     // known after the first entry
+};
+
+}  // namespace toe::engine::net
+
+#endif  // TOE_ENGINE_NET_NEIGHBOURS_H_
