@@ -9,7 +9,7 @@ namespace toe {
 
 inline constexpr std::uint32_t kBurst = 64;               ///< frames or hints taken per walk
 inline constexpr std::uint32_t kDefaultMaxFlows = 65536;  ///< connections per engine
-inline constexpr std::uint32_t kMaxSegments = 4096;       ///< shared memory segments per engine
+inline constexpr std::uint32_t kMaxSegments = 1024;       ///< shared memory segments per engine
 inline constexpr std::uint32_t kMaxListeners = 4096;
 inline constexpr std::uint32_t kOutOfOrderRanges = 8;    ///< out-of-order ranges kept per flow
 inline constexpr std::uint32_t kSequencerWindow = 1024;  ///< tickets in flight per order point

@@ -24,34 +24,34 @@ namespace toe::control {
 /// Settings with defaults and reasons. Read once.
 struct Options {
   std::uint32_t max_flows = kDefaultMaxFlows;
-  std::uint32_t max_flows_per_user = 32768;    ///< one user cannot take all records
+  std::uint32_t max_flows_per_user = 32768;  ///< one user cannot take all records
   std::uint64_t max_ring_bytes_per_user = 2ull << 30;
   std::uint32_t initial_ring_bytes = 16 * 1024;
-  std::uint32_t max_rx_ring_bytes = 4 << 20;   ///< autotuning bound without SO_RCVBUF
+  std::uint32_t max_rx_ring_bytes = 4 << 20;  ///< autotuning bound without SO_RCVBUF
   std::uint32_t max_tx_ring_bytes = 4 << 20;
   std::uint32_t max_time_wait = 65536;
-  Nanos time_wait = seconds(60);               ///< as Linux
-  Nanos min_rto = millis(200);                 ///< as Linux; lower in data centres
-  Nanos initial_rto = seconds(1);              ///< RFC 6298
-  std::uint32_t syn_retries = 6;               ///< as Linux tcp_syn_retries
+  Nanos time_wait = seconds(60);   ///< as Linux
+  Nanos min_rto = millis(200);     ///< as Linux; lower in data centres
+  Nanos initial_rto = seconds(1);  ///< RFC 6298
+  std::uint32_t syn_retries = 6;   ///< as Linux tcp_syn_retries
   std::uint32_t synack_retries = 5;
-  std::uint32_t retries2 = 15;                 ///< give-up, as Linux tcp_retries2
-  Nanos fin_wait2 = seconds(60);               ///< orphans only, as Linux tcp_fin_timeout
+  std::uint32_t retries2 = 15;    ///< give-up, as Linux tcp_retries2
+  Nanos fin_wait2 = seconds(60);  ///< orphans only, as Linux tcp_fin_timeout
   std::uint32_t max_orphans = 8192;
   char congestion[16] = "cubic";
-  std::uint8_t partial_checksum_ok = 0;        ///< wire::RxChecksum of the port
+  std::uint8_t partial_checksum_ok = 0;  ///< wire::RxChecksum of the port
 };
 
 /// Secrets and seeds, drawn by the caller.
 struct Secrets {
-  flow::HashKey isn;       ///< RFC 6528
+  flow::HashKey isn;  ///< RFC 6528
   std::uint64_t random = 0;
 };
 
 /// Parts of the engine that control works with; all outlive it.
 struct Links {
   FramePool& frames;
-  std::span<flow::Flow> flows;       ///< records; control owns those not installed
+  std::span<flow::Flow> flows;  ///< records; control owns those not installed
   flow::CommandRing& commands;
   flow::EventRing& events;
   World& world;
@@ -60,18 +60,19 @@ struct Links {
 /// See world.h. `rows` is reserved by the asker (capacity bounds the dump).
 struct Dump {
   std::vector<ConnRecord> rows;
-  std::uint32_t next = 0;            ///< control's cursor
+  std::uint32_t next = 0;  ///< control's cursor
   bool time_wait = false;
   bool truncated = false;
   std::atomic<bool> done{false};
 };
 
 /// Counters of control, read by any thread (relaxed).
-#define TOE_CONTROL_COUNTERS(X)                                                              \
-  X(passive_opens) X(active_opens) X(attempt_fails) X(estab_resets) X(out_resets)            \
-  X(syn_received) X(syn_dropped_backlog) X(syn_dropped_limit) X(syn_no_listener)             \
-  X(time_wait_created) X(time_wait_reused) X(timeouts) X(fast_retransmits) X(orphans)        \
-  X(misbehaved) X(accepts) X(ring_grown) X(ring_refused) X(stray_segments)
+#define TOE_CONTROL_COUNTERS(X)                                                                   \
+  X(passive_opens)                                                                                \
+  X(active_opens) X(attempt_fails) X(estab_resets) X(out_resets) X(syn_received)                  \
+      X(syn_dropped_backlog) X(syn_dropped_limit) X(syn_no_listener) X(time_wait_created)         \
+          X(time_wait_reused) X(timeouts) X(fast_retransmits) X(orphans) X(misbehaved) X(accepts) \
+              X(ring_grown) X(ring_refused) X(stray_segments)
 
 struct Counters {
 #define TOE_DECLARE(name) std::atomic<std::uint64_t> name{0};

@@ -25,11 +25,11 @@ struct Route {
   };
   Kind kind = Kind::kUnreachable;
   std::uint8_t vlan_count = 0;
-  std::uint16_t mtu = 1500;     ///< IP bytes, headers included
-  std::int32_t error = 0;       ///< errno for kUnreachable
+  std::uint16_t mtu = 1500;  ///< IP bytes, headers included
+  std::int32_t error = 0;    ///< errno for kUnreachable
   MacAddr source_mac;
   MacAddr next_hop_mac;
-  IpAddr source;                ///< preferred source address
+  IpAddr source;  ///< preferred source address
 };
 
 /// Largest number of cookies shown at once.
@@ -39,15 +39,17 @@ inline constexpr std::uint32_t kMaxCookies = shm::kMaxShown;
 struct ConnRecord {
   enum class Kind : std::uint8_t { kConnection, kListener, kTimeWait };
   Kind kind = Kind::kConnection;
-  std::uint8_t state = 0;       ///< kernel's TCP_* number (linux/tcp_states)
+  std::uint8_t state = 0;  ///< kernel's TCP_* number (linux/tcp_states)
   bool v6 = false;
   flow::FlowKey key;
-  std::int32_t pid = -1;        ///< -1 = no holder
+  std::int32_t pid = -1;  ///< -1 = no holder
   std::uint32_t uid = 0;
-  shm::InfoReply info{};        ///< connections only
+  shm::InfoReply info{};  ///< connections only
   std::uint64_t rx_bytes = 0, tx_bytes = 0;
-  std::uint32_t rx_queue = 0, tx_queue = 0;  ///< as ss: unread and unacknowledged bytes; listener: waiting, backlog
-  std::uint32_t rx_ring = 0, tx_ring = 0;    ///< ring sizes in bytes
+  std::uint32_t rx_queue = 0,
+                tx_queue =
+                    0;  ///< as ss: unread and unacknowledged bytes; listener: waiting, backlog
+  std::uint32_t rx_ring = 0, tx_ring = 0;  ///< ring sizes in bytes
   char congestion[16] = {};
 };
 
@@ -58,32 +60,32 @@ struct Dump;
 /// From the engine's other threads (already checked by them), or from the simulator.
 struct Request {
   enum class Kind : std::uint8_t {
-    kJoin,          ///< client, uid, pid, segment, base: a process attached with its first segment
-    kSegment,       ///< client, segment, base: the segment asked for by World::want_segment
-    kLeave,         ///< client: its process is gone (control socket closed)
-    kContext,       ///< client, tag, segment, doorbell, known_doorbell: open a context
-    kListen,        ///< client, tag, cookie, local, options, backlog, v6only, reuseport
-    kMarked,        ///< cookie: steering of the listener's port is complete; error != 0: failed
-    kConnect,       ///< client, tag, cookie, local (bound or any), remote, options
-    kShow,          ///< client, tag, count, cookies: which lines belong to these sockets?
-    kInfo,          ///< client, tag, segment, line
-    kOption,        ///< client, tag, segment, line, level, name, value
-    kRoute,         ///< remote: new or changed answer to World::want_route
-    kHeldPort,      ///< local, local_port: a port for outgoing connections; error != 0: none
-    kAddressGone,   ///< local: DEV lost this address
-    kDump,          ///< dump
-    kStop,          ///< clean exit: refuse new connections, end the others
+    kJoin,         ///< client, uid, pid, segment, base: a process attached with its first segment
+    kSegment,      ///< client, segment, base: the segment asked for by World::want_segment
+    kLeave,        ///< client: its process is gone (control socket closed)
+    kContext,      ///< client, tag, segment, doorbell, known_doorbell: open a context
+    kListen,       ///< client, tag, cookie, local, options, backlog, v6only, reuseport
+    kMarked,       ///< cookie: steering of the listener's port is complete; error != 0: failed
+    kConnect,      ///< client, tag, cookie, local (bound or any), remote, options
+    kShow,         ///< client, tag, count, cookies: which lines belong to these sockets?
+    kInfo,         ///< client, tag, segment, line
+    kOption,       ///< client, tag, segment, line, level, name, value
+    kRoute,        ///< remote: new or changed answer to World::want_route
+    kHeldPort,     ///< local, local_port: a port for outgoing connections; error != 0: none
+    kAddressGone,  ///< local: DEV lost this address
+    kDump,         ///< dump
+    kStop,         ///< clean exit: refuse new connections, end the others
   };
   Kind kind = Kind::kLeave;
   bool v6only = false;
   bool reuseport = false;
-  bool v4_socket = false;         ///< an AF_INET socket: speaks no IPv6
+  bool v4_socket = false;  ///< an AF_INET socket: speaks no IPv6
   std::uint16_t local_port = 0;
   std::uint16_t remote_port = 0;
   ClientId client = kNoClient;
   SegmentId segment = kNoSegment;
   std::uint64_t tag = 0;
-  std::uint64_t cookie = 0;       ///< SO_COOKIE of the shown socket
+  std::uint64_t cookie = 0;  ///< SO_COOKIE of the shown socket
   std::uint32_t uid = 0;
   std::int32_t pid = 0;
   std::uint32_t line = 0;

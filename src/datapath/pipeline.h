@@ -28,9 +28,9 @@ namespace toe::datapath {
 
 struct Options {
   wire::RxChecksum rx_checksum = wire::RxChecksum::kVerify;
-  bool immediate_ack = false;          ///< --ack=immediate: one ACK per data segment
-  Nanos delayed_ack = millis(40);      ///< upper bound, as Linux
-  std::uint32_t order_seed = 0;        ///< non-zero (test builds): shuffle items between order points
+  bool immediate_ack = false;      ///< --ack=immediate: one ACK per data segment
+  Nanos delayed_ack = millis(40);  ///< upper bound, as Linux
+  std::uint32_t order_seed = 0;    ///< non-zero (test builds): shuffle items between order points
 };
 
 /// Parts of the engine that the data path works with; all outlive it.

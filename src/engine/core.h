@@ -27,7 +27,7 @@ struct CoreOptions {
 struct CoreLinks {
   port::Port& port;
   FramePool& frames;
-  std::span<flow::Flow> flows;   ///< zeroed memory for options.control.max_flows records
+  std::span<flow::Flow> flows;  ///< zeroed memory for options.control.max_flows records
   /// Asked by control. Core itself answers transmit() and reinject(); the rest goes to this one,
   /// whose transmit() and reinject() are never called.
   control::World& world;

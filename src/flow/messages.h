@@ -40,12 +40,12 @@ struct Command {
   std::uint16_t mss = 0;
   FlowId flow = kNoFlow;
   SegmentId segment = kNoSegment;
-  std::uint32_t line = 0;       ///< kNotify; kInstall: listener's line to announce it on, 0 = none
+  std::uint32_t line = 0;  ///< kNotify; kInstall: listener's line to announce it on, 0 = none
   std::uint32_t slot = 0;
-  std::uint32_t doorbell = 0;   ///< number that comes back in Pipeline::doorbells()
+  std::uint32_t doorbell = 0;  ///< number that comes back in Pipeline::doorbells()
   std::uint32_t error = 0;
   ClientId client = kNoClient;
-  shm::RingRef ring;            ///< kOffer*Ring; kInstall: the listener's accept ring
+  shm::RingRef ring;               ///< kOffer*Ring; kInstall: the listener's accept ring
   std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;
   CongestionParams cc;
@@ -56,22 +56,22 @@ static_assert(std::is_trivially_copyable_v<Command>);
 /// Data path -> control.
 struct Event {
   enum class Kind : std::uint8_t {
-    kRemoved,      ///< flow: the record is control's again; rings and line may be freed
-    kClosed,       ///< flow, close, error: both directions have ended
-    kArm,          ///< flow, at: look at the flow at this instant
-    kRound,        ///< flow, sample: a round trip ended while cwnd was the limit
-    kLoss,         ///< flow, sample: fast retransmit began
-    kTimeout,      ///< flow, sample: retransmission timeout; neighbour may be stale
-    kProgress,     ///< flow: acknowledged after a timeout
-    kHold,         ///< segment, line, client, slot: a process accepted the line
-    kRelease,      ///< segment, line, client, reset: a process gave the line up
-    kWantRxRing,   ///< flow: the receive ring limits the peer
-    kWantTxRing,   ///< flow: the send ring limits the application
-    kRxRingFree,   ///< flow, ring: the receive ring before the last switch is free
-    kTxRingFree,   ///< flow, ring: the same for sending
-    kMisbehaved,   ///< client, reason: its shared memory holds nonsense: disconnect it
-    kHeaderTaken,  ///< flow, header: the template of kSetHeader was copied
-    kHalfClosed,   ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
+    kRemoved,         ///< flow: the record is control's again; rings and line may be freed
+    kClosed,          ///< flow, close, error: both directions have ended
+    kArm,             ///< flow, at: look at the flow at this instant
+    kRound,           ///< flow, sample: a round trip ended while cwnd was the limit
+    kLoss,            ///< flow, sample: fast retransmit began
+    kTimeout,         ///< flow, sample: retransmission timeout; neighbour may be stale
+    kProgress,        ///< flow: acknowledged after a timeout
+    kHold,            ///< segment, line, client, slot: a process accepted the line
+    kRelease,         ///< segment, line, client, reset: a process gave the line up
+    kWantRxRing,      ///< flow: the receive ring limits the peer
+    kWantTxRing,      ///< flow: the send ring limits the application
+    kRxRingFree,      ///< flow, ring: the receive ring before the last switch is free
+    kTxRingFree,      ///< flow, ring: the same for sending
+    kMisbehaved,      ///< client, reason: its shared memory holds nonsense: disconnect it
+    kHeaderTaken,     ///< flow, header: the template of kSetHeader was copied
+    kHalfClosed,      ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
     kSegmentRemoved,  ///< segment: kRemoveSegment is done, nothing refers to its memory any more
   };
   enum class Close : std::uint8_t {

@@ -1,9 +1,9 @@
 #include "flow/reassembly.h"
 
-#include <gtest/gtest.h>
-
 #include <random>
 #include <set>
+
+#include <gtest/gtest.h>
 
 namespace toe::flow {
 namespace {
@@ -64,8 +64,8 @@ TEST(Reassembly, AgreesWithASetOfBytes) {
           EXPECT_GT(r.at(i).begin, r.at(i - 1).end);
         }
       }
-      EXPECT_EQ(covered, static_cast<std::uint64_t>(
-                             std::distance(bytes.lower_bound(next), bytes.end())));
+      EXPECT_EQ(covered,
+                static_cast<std::uint64_t>(std::distance(bytes.lower_bound(next), bytes.end())));
     }
   }
 }

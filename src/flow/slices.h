@@ -22,10 +22,10 @@ namespace toe::flow {
 
 /// Parameters that congestion control gives and the protocol stage applies (one fixed rule).
 struct CongestionParams {
-  std::uint32_t cwnd_cnt = 0;       ///< bytes acked per segment of growth above ssthresh; 0 = cwnd
+  std::uint32_t cwnd_cnt = 0;  ///< bytes acked per segment of growth above ssthresh; 0 = cwnd
   std::uint32_t ssthresh = 0xffffffffu;  ///< bytes
   std::uint32_t cwnd_cap = 0xffffffffu;  ///< bytes: upper bound of cwnd
-  std::uint32_t loss_beta = 717;    ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
+  std::uint32_t loss_beta = 717;  ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
   std::uint64_t pacing_bytes_per_s = 0;  ///< 0 = unpaced
 };
 
@@ -47,67 +47,68 @@ struct ProtocolSlice {
   std::uint64_t snd_end = 0;   ///< end of the bytes the application has written
   std::uint64_t snd_push = 0;  ///< end of the application's last whole write
   std::uint64_t snd_sml = 0;   ///< end of the last segment sent shorter than mss (Nagle, Minshall)
-  std::uint64_t snd_switch = 0;        ///< first position of the current send ring
-  std::uint32_t snd_ring_bytes = 0;    ///< size of the current send ring (control sets it)
-  std::uint64_t snd_wl1 = 0;   ///< receive position of the last window update
-  std::uint64_t snd_wl2 = 0;   ///< ack position of the last window update
-  std::uint32_t snd_wnd = 0;   ///< peer's window in bytes, scaled
+  std::uint64_t snd_switch = 0;      ///< first position of the current send ring
+  std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
+  std::uint64_t snd_wl1 = 0;         ///< receive position of the last window update
+  std::uint64_t snd_wl2 = 0;         ///< ack position of the last window update
+  std::uint32_t snd_wnd = 0;         ///< peer's window in bytes, scaled
   std::uint32_t max_snd_wnd = 0;
-  std::uint16_t mss = 536;     ///< largest payload of a segment (options already subtracted)
-  std::uint8_t snd_wscale = 0; ///< shift for windows the peer announces
-  std::uint8_t rcv_wscale = 0; ///< shift for windows we announce
+  std::uint16_t mss = 536;      ///< largest payload of a segment (options already subtracted)
+  std::uint8_t snd_wscale = 0;  ///< shift for windows the peer announces
+  std::uint8_t rcv_wscale = 0;  ///< shift for windows we announce
   // Congestion (RFC 5681, RFC 6582).
   std::uint32_t cwnd = 0;
-  std::uint32_t cwnd_acked = 0;   ///< bytes acked towards the next step above ssthresh
+  std::uint32_t cwnd_acked = 0;  ///< bytes acked towards the next step above ssthresh
   CongestionParams cc;
-  std::uint64_t recover = 0;      ///< end of the window in which loss was found
-  std::uint64_t round_end = 0;    ///< snd_nxt when the current round trip began
-  std::uint64_t rexmit_end = 0;   ///< NewReno: retransmission pending for [snd_una, rexmit_end)
+  std::uint64_t recover = 0;     ///< end of the window in which loss was found
+  std::uint64_t round_end = 0;   ///< snd_nxt when the current round trip began
+  std::uint64_t rexmit_end = 0;  ///< NewReno: retransmission pending for [snd_una, rexmit_end)
   CaState ca_state = CaState::kOpen;
   std::uint8_t dup_acks = 0;
-  std::uint8_t backoff = 0;       ///< consecutive retransmission timeouts
-  std::uint8_t probes = 0;        ///< persist or keep-alive probes without an answer
-  bool cwnd_limited = false;      ///< cwnd bounded sending in this round
+  std::uint8_t backoff = 0;   ///< consecutive retransmission timeouts
+  std::uint8_t probes = 0;    ///< persist or keep-alive probes without an answer
+  bool cwnd_limited = false;  ///< cwnd bounded sending in this round
   // Receive side.
   std::uint64_t rcv_nxt = 0;
-  std::uint64_t rcv_adv = 0;      ///< right window edge announced so far; never moves back
-  std::uint64_t rcv_limit = 0;    ///< right edge that the rings allow (head + ring bytes)
-  std::uint64_t rcv_head = 0;     ///< consumed by the application
-  std::uint64_t rcv_switch = 0;   ///< first position of the current receive ring
+  std::uint64_t rcv_adv = 0;           ///< right window edge announced so far; never moves back
+  std::uint64_t rcv_limit = 0;         ///< right edge that the rings allow (head + ring bytes)
+  std::uint64_t rcv_head = 0;          ///< consumed by the application
+  std::uint64_t rcv_switch = 0;        ///< first position of the current receive ring
   std::uint64_t rcv_fin = UINT64_MAX;  ///< position of the peer's FIN, once seen
   std::uint32_t rcv_ring_bytes = 0;    ///< size of the current receive ring (control sets it)
   std::uint64_t rcv_round_pos = 0;     ///< rcv_nxt at rcv_round_start
   Time rcv_round_start;                ///< growth of the receive ring is judged over one round
   Time last_data;                      ///< last segment that carried new data
-  std::uint16_t rcv_mss = 536;    ///< estimate of the peer's segment size, for delayed ACKs
-  std::uint8_t quick_acks = 0;    ///< segments still to be acknowledged at once
-  bool ack_now = false;           ///< an ACK is due: the next segment, or one of its own
-  bool pingpong = false;          ///< the application answers what it reads: delay ACKs
-  bool ack_delayed = false;       ///< an ACK waits in the delayed-ACK queue
+  std::uint16_t rcv_mss = 536;         ///< estimate of the peer's segment size, for delayed ACKs
+  std::uint8_t quick_acks = 0;         ///< segments still to be acknowledged at once
+  bool ack_now = false;                ///< an ACK is due: the next segment, or one of its own
+  bool pingpong = false;               ///< the application answers what it reads: delay ACKs
+  bool ack_delayed = false;            ///< an ACK waits in the delayed-ACK queue
   std::uint64_t last_ack_sent = 0;     ///< rcv_nxt of the last ACK that left (Last.ACK.sent)
   Reassembly ooo;
   // Flags.
-  bool fin_queued = false;   ///< the application closed its side: FIN at snd_end
+  bool fin_queued = false;  ///< the application closed its side: FIN at snd_end
   bool fin_acked = false;
-  bool active_close = false; ///< our FIN left before the peer's came: TIME-WAIT is ours
-  bool rst_pending = false;  ///< the next segment is an RST
-  bool probe_pending = false;///< the next segment is a window or keep-alive probe
-  bool override_sws = false; ///< the next segment may be short (override timeout, RFC 9293 3.8.6.2.1)
-  bool rx_ring_asked = false;///< kWantRxRing was said
-  bool tx_ring_asked = false;///< kWantTxRing was said
-  bool tx_ring_want = false; ///< the application found the send ring full
-  bool orphan = false;       ///< no process holds it: new data is answered by RST
-  bool closed = false;       ///< ended; only removal is left
-  bool ts_on = false;        ///< timestamps negotiated (RFC 7323)
+  bool active_close = false;   ///< our FIN left before the peer's came: TIME-WAIT is ours
+  bool rst_pending = false;    ///< the next segment is an RST
+  bool probe_pending = false;  ///< the next segment is a window or keep-alive probe
+  bool override_sws =
+      false;  ///< the next segment may be short (override timeout, RFC 9293 3.8.6.2.1)
+  bool rx_ring_asked = false;  ///< kWantRxRing was said
+  bool tx_ring_asked = false;  ///< kWantTxRing was said
+  bool tx_ring_want = false;   ///< the application found the send ring full
+  bool orphan = false;         ///< no process holds it: new data is answered by RST
+  bool closed = false;         ///< ended; only removal is left
+  bool ts_on = false;          ///< timestamps negotiated (RFC 7323)
   bool sack_on = false;
   bool ecn_on = false;
   bool nodelay = false;
   bool cork = false;
   bool keepalive = false;
-  bool timed_rtt = false;    ///< without timestamps: rtt_pos is being timed
+  bool timed_rtt = false;  ///< without timestamps: rtt_pos is being timed
   // Timestamps and round-trip time (RFC 7323, RFC 6298).
   std::uint32_t ts_recent = 0;
-  std::uint32_t ts_offset = 0;   ///< added to the millisecond clock for TSval
+  std::uint32_t ts_offset = 0;  ///< added to the millisecond clock for TSval
   Time ts_recent_age;
   std::uint64_t rtt_pos = 0;
   Time rtt_start;
@@ -119,11 +120,11 @@ struct ProtocolSlice {
   Time rto_at = Time::never();
   Time persist_at = Time::never();
   Time keepalive_at = Time::never();
-  Time ack_at = Time::never();      ///< delayed ACK; kept by the data path's own queue
-  Time armed_until = Time::never(); ///< instant at which control will look at this flow again
-  Time oow_ack_at;          ///< last ACK sent for an unacceptable segment (rate limit, RFC 5961)
-  Time last_heard;                  ///< last acceptable segment, for keep-alive
-  Time first_rto;                   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
+  Time ack_at = Time::never();       ///< delayed ACK; kept by the data path's own queue
+  Time armed_until = Time::never();  ///< instant at which control will look at this flow again
+  Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (rate limit, RFC 5961)
+  Time last_heard;  ///< last acceptable segment, for keep-alive
+  Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
   Nanos keep_interval = seconds(75);
   std::uint32_t keep_count = 9;
@@ -138,10 +139,15 @@ struct PostSlice {
   std::uint32_t irs = 0;
   SegmentId segment = kNoSegment;
   std::uint32_t line = 0;
-  shm::RingRef rx_ring[2];      ///< [1] serves positions >= rx_switch, [0] those before
-  shm::RingRef tx_ring[2];      ///< [1] serves positions >= tx_switch, [0] those before
+  shm::RingRef rx_ring[2];  ///< [1] serves positions >= rx_switch, [0] those before
+  shm::RingRef tx_ring[2];  ///< [1] serves positions >= tx_switch, [0] those before
   std::uint64_t rx_switch = 0;
   std::uint64_t tx_switch = 0;
+  shm::RingRef rx_next;             ///< offered by control, not yet switched to
+  shm::RingRef tx_next;             ///< offered to the application, not yet taken
+  std::uint32_t rx_epoch = 0;       ///< as Line::rx_epoch
+  std::uint32_t tx_offers = 0;      ///< as Line::tx_offered
+  std::uint32_t options_epoch = 0;  ///< Line::options_epoch when options were last taken
   // Statistics.
   std::uint64_t bytes_received = 0, bytes_acked = 0, bytes_sent = 0, bytes_retrans = 0;
   std::uint32_t segs_in = 0, segs_out = 0, data_segs_in = 0, data_segs_out = 0, retrans = 0;

@@ -1,9 +1,9 @@
 #include "flow/table.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <random>
+
+#include <gtest/gtest.h>
 
 namespace toe::flow {
 namespace {

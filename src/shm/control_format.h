@@ -18,25 +18,25 @@ inline constexpr std::uint32_t kMaxShown = 64;  ///< fds shown in one message
 enum class MessageType : std::uint32_t {
   // application -> engine (fds that come along in brackets)
   kHello = 1,
-  kListen,    // [listening socket]
-  kConnect,   // [unconnected socket]
-  kContext,   //
-  kShow,      // [sockets, 1 to kMaxShown]
-  kInfo,      //
-  kOption,    //
-  kReport,    //
-  kAdmin,     //
+  kListen,   // [listening socket]
+  kConnect,  // [unconnected socket]
+  kContext,  //
+  kShow,     // [sockets, 1 to kMaxShown]
+  kInfo,     //
+  kOption,   //
+  kReport,   //
+  kAdmin,    //
   // engine -> application
-  kWelcome = 64,   // [engine page (read-only), write end of the engine's doorbell]
-  kSegment,        // [segment]  sent before the first message that names it
+  kWelcome = 64,  // [engine page (read-only), write end of the engine's doorbell]
+  kSegment,       // [segment]  sent before the first message that names it
   kListening,
   kConnecting,
-  kContextReady,   // [read end of the context's doorbell]  only for a new doorbell
+  kContextReady,  // [read end of the context's doorbell]  only for a new doorbell
   kShown,
   kInfoReply,
   kOptionReply,
   kRefused,
-  kAdminReply,     // [memfd with the text]
+  kAdminReply,  // [memfd with the text]
 };
 
 struct MessageHeader {
@@ -48,49 +48,49 @@ struct MessageHeader {
 /// Why a socket stays with the kernel. Names are what `flextoe status` prints.
 enum class KernelReason : std::uint32_t {
   kNone = 0,
-  kNoEngine,          ///< no engine answers
-  kVersion,           ///< engine and libtoe differ in ABI version
-  kNotListening,      ///< the shown socket does not listen
-  kNotTcp,            ///< not a TCP socket (MPTCP included)
-  kOtherNamespace,    ///< socket of another network namespace
-  kNotOurAddress,     ///< bound to an address that DEV does not have
-  kOtherDevice,       ///< route leaves through another device
-  kOwnAddress,        ///< destination is this machine
-  kUnreachable,       ///< no route
-  kOption,            ///< a socket option that the engine cannot honour is set
-  kPortTaken,         ///< another listener of the engine has that address and port
-  kLimit,             ///< a limit of the engine or of the user is reached
-  kNetfilter,         ///< netfilter chains exist and --ignore-netfilter is not given
-  kCongestionControl, ///< a congestion control only the kernel has
-  kIoUring,           ///< the process uses io_uring
-  kBound,             ///< connect from an explicitly bound local port
-  kOtherUser,         ///< the socket's segment belongs to another user
-  kInternal,          ///< the engine failed; its log says how
+  kNoEngine,           ///< no engine answers
+  kVersion,            ///< engine and libtoe differ in ABI version
+  kNotListening,       ///< the shown socket does not listen
+  kNotTcp,             ///< not a TCP socket (MPTCP included)
+  kOtherNamespace,     ///< socket of another network namespace
+  kNotOurAddress,      ///< bound to an address that DEV does not have
+  kOtherDevice,        ///< route leaves through another device
+  kOwnAddress,         ///< destination is this machine
+  kUnreachable,        ///< no route
+  kOption,             ///< a socket option that the engine cannot honour is set
+  kPortTaken,          ///< another listener of the engine has that address and port
+  kLimit,              ///< a limit of the engine or of the user is reached
+  kNetfilter,          ///< netfilter chains exist and --ignore-netfilter is not given
+  kCongestionControl,  ///< a congestion control only the kernel has
+  kIoUring,            ///< the process uses io_uring
+  kBound,              ///< connect from an explicitly bound local port
+  kOtherUser,          ///< the socket's segment belongs to another user
+  kInternal,           ///< the engine failed; its log says how
   kCount,
 };
 
 /// Socket facts that both kListen and kConnect carry: options read back from the kernel socket.
 struct SocketOptions {
-  std::uint32_t rcvbuf;           ///< 0 = not locked by the program: autotune
+  std::uint32_t rcvbuf;  ///< 0 = not locked by the program: autotune
   std::uint32_t sndbuf;
-  std::uint32_t app_flags;        ///< AppFlag bits
+  std::uint32_t app_flags;  ///< AppFlag bits
   std::uint32_t keep_idle_s;
   std::uint32_t keep_interval_s;
   std::uint32_t keep_count;
   std::uint32_t user_timeout_ms;
-  std::uint32_t linger_s;         ///< as in Line
-  std::uint32_t max_segment;      ///< TCP_MAXSEG, 0 = none
-  char congestion[16];            ///< "" = default of the engine
+  std::uint32_t linger_s;     ///< as in Line
+  std::uint32_t max_segment;  ///< TCP_MAXSEG, 0 = none
+  char congestion[16];        ///< "" = default of the engine
 };
 
 struct Hello {
   MessageHeader header;
-  std::uint32_t magic;        ///< kSegmentMagic
+  std::uint32_t magic;  ///< kSegmentMagic
   std::uint16_t abi_version;
   std::uint16_t reserved;
   std::uint64_t features;
-  std::int32_t pid;           ///< for display; credentials come from the socket
-  std::uint32_t strict;       ///< 1 under `exec --strict`
+  std::int32_t pid;      ///< for display; credentials come from the socket
+  std::uint32_t strict;  ///< 1 under `exec --strict`
   char comm[16];
 };
 
@@ -101,15 +101,15 @@ struct Welcome {
   std::uint32_t client_id;
   std::uint64_t features;
   std::uint64_t netns_cookie;
-  std::uint64_t spin_ns;      ///< wait profile: busy-wait at most this long,
-  std::uint64_t yield_ns;     ///< then yield the CPU for this long, then sleep
+  std::uint64_t spin_ns;   ///< wait profile: busy-wait at most this long,
+  std::uint64_t yield_ns;  ///< then yield the CPU for this long, then sleep
 };
 
 struct SegmentMessage {
   MessageHeader header;
   std::uint32_t segment_id;
   std::uint32_t reserved;
-  std::uint64_t bytes;        ///< kSegmentBytes
+  std::uint64_t bytes;  ///< kSegmentBytes
 };
 
 struct Listen {
@@ -140,14 +140,14 @@ struct Connect {
 struct ContextMessage {
   MessageHeader header;
   std::uint32_t segment_id;
-  std::uint32_t doorbell;   ///< ask: 0 = a new doorbell, else reuse this one; answer: its number
-  std::uint32_t slot;       ///< answer: context slot in the segment
+  std::uint32_t doorbell;  ///< ask: 0 = a new doorbell, else reuse this one; answer: its number
+  std::uint32_t slot;      ///< answer: context slot in the segment
   std::uint32_t reserved;
 };
 
 struct Show {
   MessageHeader header;
-  std::uint32_t count;      ///< fds in this message
+  std::uint32_t count;  ///< fds in this message
   std::uint32_t reserved;
 };
 
@@ -174,7 +174,7 @@ struct Info {
 /// What TCP_INFO needs; names after struct tcp_info.
 struct InfoReply {
   MessageHeader header;
-  std::uint32_t state;            ///< kernel's TCP_* number
+  std::uint32_t state;  ///< kernel's TCP_* number
   std::uint32_t ca_state, retransmits, backoff, options, snd_wscale, rcv_wscale;
   std::uint32_t rto_us, ato_us, snd_mss, rcv_mss, unacked, lost, retrans;
   std::uint32_t pmtu, rtt_us, rttvar_us, snd_ssthresh, snd_cwnd, rcv_space, total_retrans;
@@ -223,7 +223,7 @@ struct Admin {
 
 struct AdminReply {
   MessageHeader header;
-  std::int32_t error;   ///< errno, 0 = the memfd holds `bytes` of JSON
+  std::int32_t error;  ///< errno, 0 = the memfd holds `bytes` of JSON
   std::uint32_t reserved;
   std::uint64_t bytes;
 };

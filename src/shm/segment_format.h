@@ -28,9 +28,10 @@ inline constexpr std::uint64_t kFeatures = kFeatureRingSwitch | kFeatureSharedLi
 
 inline constexpr std::uint64_t kSegmentBytes = 1ull << 30;
 inline constexpr std::uint32_t kPageBytes = 4096;
-inline constexpr std::uint32_t kContexts = 64;       ///< contexts per segment: bits of a mask
-inline constexpr std::uint32_t kLines = 32768;       ///< connections and listeners per segment
-inline constexpr std::uint32_t kQueueEntries = 4 * kLines;  ///< one look, close, accept each + slack
+inline constexpr std::uint32_t kContexts = 64;  ///< contexts per segment: bits of a mask
+inline constexpr std::uint32_t kLines = 32768;  ///< connections and listeners per segment
+inline constexpr std::uint32_t kQueueEntries =
+    4 * kLines;  ///< one look, close, accept each + slack
 inline constexpr std::uint32_t kMinRingBytes = 16 * 1024;
 inline constexpr std::uint32_t kMaxRingBytes = 16 * 1024 * 1024;
 
@@ -59,21 +60,21 @@ enum class LineState : std::uint32_t {
 
 /// Bits of Line::flags, written by the engine. Once set they stay set.
 enum LineFlag : std::uint32_t {
-  kRxFin = 1u << 0,      ///< the peer's FIN: end of stream at rx_tail
-  kReset = 1u << 1,      ///< reset or aborted: reads and writes fail with `error`
-  kTxFinAcked = 1u << 2, ///< the peer has acknowledged our FIN
+  kRxFin = 1u << 0,       ///< the peer's FIN: end of stream at rx_tail
+  kReset = 1u << 1,       ///< reset or aborted: reads and writes fail with `error`
+  kTxFinAcked = 1u << 2,  ///< the peer has acknowledged our FIN
 };
 
 /// Bits of Line::app_flags, written by the application.
 enum AppFlag : std::uint32_t {
-  kShutWrite = 1u << 0,  ///< no byte at or after tx_tail will follow: send FIN
-  kNoDelay = 1u << 1,    ///< TCP_NODELAY
-  kCork = 1u << 2,       ///< TCP_CORK, or MSG_MORE on the last send
-  kKeepAlive = 1u << 3,  ///< SO_KEEPALIVE with keep_*_s below
-  kPush = 1u << 4,       ///< tx_tail is the end of a write (sets PSH there)
-  kWantTxRing = 1u << 5, ///< the send ring was found full: a larger one would help
-  kQuickAck = 1u << 6,   ///< TCP_QUICKACK
-  kShutRead = 1u << 7,   ///< shutdown for reading, in whichever process
+  kShutWrite = 1u << 0,   ///< no byte at or after tx_tail will follow: send FIN
+  kNoDelay = 1u << 1,     ///< TCP_NODELAY
+  kCork = 1u << 2,        ///< TCP_CORK, or MSG_MORE on the last send
+  kKeepAlive = 1u << 3,   ///< SO_KEEPALIVE with keep_*_s below
+  kPush = 1u << 4,        ///< tx_tail is the end of a write (sets PSH there)
+  kWantTxRing = 1u << 5,  ///< the send ring was found full: a larger one would help
+  kQuickAck = 1u << 6,    ///< TCP_QUICKACK
+  kShutRead = 1u << 7,    ///< shutdown for reading, in whichever process
 };
 
 /// One connection or listener. 512 bytes in cache lines of one writer each.
@@ -81,52 +82,52 @@ enum AppFlag : std::uint32_t {
 /// direction lies at offset p mod size of the ring responsible for p (see rx_switch, tx_switch).
 struct alignas(kCacheLine) Line {
   // --- written by the engine, hot ---
-  std::atomic<std::uint64_t> rx_tail;      ///< bytes received in order and copied
-  std::atomic<std::uint64_t> tx_una;       ///< bytes acknowledged by the peer
-  std::atomic<std::uint32_t> state;        ///< LineState
-  std::atomic<std::uint32_t> flags;        ///< LineFlag bits
-  std::atomic<std::uint32_t> error;        ///< errno that ended it, 0 = none
-  std::atomic<std::uint32_t> generation;   ///< counts uses of this line; odd while in use
-  std::atomic<std::uint32_t> rx_epoch;     ///< receive ring switches made
-  std::atomic<std::uint32_t> rx_ring[2];   ///< RingRef; [e & 1] serves positions >= rx_switch[e & 1]
-  std::atomic<std::uint32_t> tx_offered;   ///< send ring switches offered
-  std::atomic<std::uint32_t> tx_ring[2];   ///< RingRef; [n & 1] is the ring of offer n
-  std::atomic<std::uint64_t> tx_sent;      ///< bytes sent at least once (SIOCOUTQNSD)
+  std::atomic<std::uint64_t> rx_tail;     ///< bytes received in order and copied
+  std::atomic<std::uint64_t> tx_una;      ///< bytes acknowledged by the peer
+  std::atomic<std::uint32_t> state;       ///< LineState
+  std::atomic<std::uint32_t> flags;       ///< LineFlag bits
+  std::atomic<std::uint32_t> error;       ///< errno that ended it, 0 = none
+  std::atomic<std::uint32_t> generation;  ///< counts uses of this line; odd while in use
+  std::atomic<std::uint32_t> rx_epoch;    ///< receive ring switches made
+  std::atomic<std::uint32_t> rx_ring[2];  ///< RingRef; [e & 1] serves positions >= rx_switch[e & 1]
+  std::atomic<std::uint32_t> tx_offered;  ///< send ring switches offered
+  std::atomic<std::uint32_t> tx_ring[2];  ///< RingRef; [n & 1] is the ring of offer n
+  std::atomic<std::uint64_t> tx_sent;     ///< bytes sent at least once (SIOCOUTQNSD)
   // --- written by the engine, cold ---
   alignas(kCacheLine) std::atomic<std::uint64_t> rx_switch[2];  ///< see rx_ring
-  std::atomic<std::uint8_t> local_addr[16];   ///< IPv6 or v4-mapped, network order
+  std::atomic<std::uint8_t> local_addr[16];  ///< IPv6 or v4-mapped, network order
   std::atomic<std::uint8_t> remote_addr[16];
-  std::atomic<std::uint16_t> local_port;      ///< host order
+  std::atomic<std::uint16_t> local_port;  ///< host order
   std::atomic<std::uint16_t> remote_port;
-  std::atomic<std::uint32_t> mss;             ///< largest payload of a segment sent now
+  std::atomic<std::uint32_t> mss;  ///< largest payload of a segment sent now
   // --- written by the application, hot ---
   alignas(kCacheLine) std::atomic<std::uint64_t> tx_tail;  ///< bytes written into the send ring
-  std::atomic<std::uint64_t> rx_head;       ///< bytes consumed; for a listener: accepts taken
-  std::atomic<std::uint64_t> tx_switch;     ///< first position written to the ring of tx_taken
-  std::atomic<std::uint32_t> tx_taken;      ///< send ring switches carried out (<= tx_offered)
-  std::atomic<std::uint32_t> app_flags;     ///< AppFlag bits
-  std::atomic<std::uint32_t> tx_writing;    ///< non-zero while bytes are copied to the send ring
+  std::atomic<std::uint64_t> rx_head;     ///< bytes consumed; for a listener: accepts taken
+  std::atomic<std::uint64_t> tx_switch;   ///< first position written to the ring of tx_taken
+  std::atomic<std::uint32_t> tx_taken;    ///< send ring switches carried out (<= tx_offered)
+  std::atomic<std::uint32_t> app_flags;   ///< AppFlag bits
+  std::atomic<std::uint32_t> tx_writing;  ///< non-zero while bytes are copied to the send ring
   std::atomic<std::uint32_t> spare;
   // --- written by both, atomically ---
   alignas(kCacheLine) std::atomic<std::uint64_t> rx_interest;  ///< contexts to hint on rx/state
-  std::atomic<std::uint64_t> tx_interest;       ///< contexts to hint when sending is possible
-  std::atomic<std::uint64_t> hinted_app;        ///< bit c: a hint lies in context c's app queue
-  std::atomic<std::uint64_t> hinted_engine;     ///< bit c: a look lies in context c's engine queue
-  std::atomic<std::uint32_t> claim;             ///< 0, or 1 + context slot that accepted it
-  std::atomic<std::uint32_t> rx_lock;           ///< among processes: 0, or 1 + context slot
+  std::atomic<std::uint64_t> tx_interest;    ///< contexts to hint when sending is possible
+  std::atomic<std::uint64_t> hinted_app;     ///< bit c: a hint lies in context c's app queue
+  std::atomic<std::uint64_t> hinted_engine;  ///< bit c: a look lies in context c's engine queue
+  std::atomic<std::uint32_t> claim;          ///< 0, or 1 + context slot that accepted it
+  std::atomic<std::uint32_t> rx_lock;        ///< among processes: 0, or 1 + context slot
   std::atomic<std::uint32_t> tx_lock;
-  std::atomic<std::uint32_t> error_taken;       ///< non-zero: `error` was reported by SO_ERROR
-  std::atomic<std::uint64_t> tx_punching;       ///< non-zero: the engine returns idle ring pages
+  std::atomic<std::uint32_t> error_taken;  ///< non-zero: `error` was reported by SO_ERROR
+  std::atomic<std::uint64_t> tx_punching;  ///< non-zero: the engine returns idle ring pages
   // --- written by the application, cold ---
   alignas(kCacheLine) std::atomic<std::uint64_t> cookie;  ///< SO_COOKIE of the accepting fd
-  std::atomic<std::uint32_t> options_epoch;   ///< counts changes of what follows
-  std::atomic<std::uint32_t> keep_idle_s;     ///< TCP_KEEPIDLE, seconds
-  std::atomic<std::uint32_t> keep_interval_s; ///< TCP_KEEPINTVL, seconds
-  std::atomic<std::uint32_t> keep_count;      ///< TCP_KEEPCNT
-  std::atomic<std::uint32_t> user_timeout_ms; ///< TCP_USER_TIMEOUT, 0 = default
-  std::atomic<std::uint32_t> linger_s;        ///< 1 + SO_LINGER seconds, 0 = off
-  std::atomic<std::uint32_t> rcvbuf;          ///< SO_RCVBUF as set, 0 = autotune
-  std::atomic<std::uint32_t> sndbuf;          ///< SO_SNDBUF as set, 0 = autotune
+  std::atomic<std::uint32_t> options_epoch;               ///< counts changes of what follows
+  std::atomic<std::uint32_t> keep_idle_s;                 ///< TCP_KEEPIDLE, seconds
+  std::atomic<std::uint32_t> keep_interval_s;             ///< TCP_KEEPINTVL, seconds
+  std::atomic<std::uint32_t> keep_count;                  ///< TCP_KEEPCNT
+  std::atomic<std::uint32_t> user_timeout_ms;             ///< TCP_USER_TIMEOUT, 0 = default
+  std::atomic<std::uint32_t> linger_s;                    ///< 1 + SO_LINGER seconds, 0 = off
+  std::atomic<std::uint32_t> rcvbuf;                      ///< SO_RCVBUF as set, 0 = autotune
+  std::atomic<std::uint32_t> sndbuf;                      ///< SO_SNDBUF as set, 0 = autotune
   std::uint8_t reserved[192];
 };
 static_assert(sizeof(Line) == 512);
@@ -148,20 +149,20 @@ constexpr std::uint32_t hint_line(std::uint32_t entry) { return entry & 0xffffff
 /// One context: two hint queues between the engine and one waiter (an epoll instance or a thread)
 /// of one process. Indices count up for ever; entry i lies in slot i mod kQueueEntries.
 struct alignas(kCacheLine) Context {
-  std::atomic<std::uint32_t> app_tail;       ///< engine: hints given to the application
-  std::atomic<std::uint32_t> engine_head;    ///< engine: hints taken from the application
-  alignas(kCacheLine) std::atomic<std::uint32_t> app_head;     ///< application: hints taken
-  std::atomic<std::uint32_t> engine_tail;    ///< application: hints given to the engine
-  std::atomic<std::uint32_t> sleep_epoch;    ///< application: odd while its waiter sleeps
+  std::atomic<std::uint32_t> app_tail;     ///< engine: hints given to the application
+  std::atomic<std::uint32_t> engine_head;  ///< engine: hints taken from the application
+  alignas(kCacheLine) std::atomic<std::uint32_t> app_head;  ///< application: hints taken
+  std::atomic<std::uint32_t> engine_tail;  ///< application: hints given to the engine
+  std::atomic<std::uint32_t> sleep_epoch;  ///< application: odd while its waiter sleeps
 };
 static_assert(sizeof(Context) == 2 * kCacheLine);
 
 struct alignas(kCacheLine) SegmentHeader {
-  std::uint32_t magic;          // engine, once
-  std::uint16_t abi_version;    // engine, once
+  std::uint32_t magic;        // engine, once
+  std::uint16_t abi_version;  // engine, once
   std::uint16_t reserved;
-  std::uint64_t features;       // engine, once
-  std::uint32_t segment_id;     // engine, once
+  std::uint64_t features;    // engine, once
+  std::uint32_t segment_id;  // engine, once
   /// Bit c: context c has posted to the engine since the engine last looked. Applications set,
   /// the engine clears before it looks.
   alignas(kCacheLine) std::atomic<std::uint64_t> posted;
@@ -180,10 +181,10 @@ static_assert(kQueuesOffset + 2 * kContexts * kQueueBytes <= kArenaOffset);
 
 /// The engine page: one page written by the engine, mapped read-only by every application.
 struct EnginePage {
-  std::uint32_t magic;          // engine, once
-  std::uint16_t abi_version;    // engine, once
+  std::uint32_t magic;        // engine, once
+  std::uint16_t abi_version;  // engine, once
   std::uint16_t reserved;
-  std::uint32_t engine_pid;     // engine, once
+  std::uint32_t engine_pid;                                    // engine, once
   alignas(kCacheLine) std::atomic<std::uint32_t> sleep_epoch;  ///< engine: odd while it sleeps
 };
 

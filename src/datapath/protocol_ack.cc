@@ -1,0 +1,195 @@
+// Acknowledgements: windows, round-trip time, congestion window, loss detection without SACK.
+#include <algorithm>
+
+#include "datapath/protocol_detail.h"
+#include "wire/segment.h"
+#include "wire/seqnum.h"
+
+namespace toe::datapath {
+namespace {
+
+bool outstanding(const ProtocolSlice& s) { return s.snd_max > s.snd_una; }
+
+void update_window(Step& t, const RxSummary& seg, std::int64_t seq, std::uint64_t ack) {
+  ProtocolSlice& s = t.s;
+  const auto wl1 = static_cast<std::int64_t>(s.snd_wl1);
+  // RFC 9293 section 3.10.7.4, fifth check: not from an older segment.
+  if (seq < wl1 || (seq == wl1 && ack < s.snd_wl2)) return;
+  s.snd_wl1 = seq < 0 ? 0 : static_cast<std::uint64_t>(seq);
+  s.snd_wl2 = ack;
+  const std::uint32_t window = std::uint32_t{seg.window} << s.snd_wscale;
+  if (window == 0 && s.snd_wnd != 0 && s.snd_end > s.snd_nxt) t.counters.zero_windows.add();
+  if (window != s.snd_wnd) {
+    s.snd_wnd = window;
+    s.persist_at = Time::never();
+    s.override_sws = false;
+  }
+  s.max_snd_wnd = std::max(s.max_snd_wnd, window);
+}
+
+Nanos rto_of(const ProtocolSlice& s) {
+  return std::min(s.srtt + std::max(s.rttvar * 4, s.min_rto), kMaxRto);
+}
+
+/// RFC 6298 section 2, with Linux's floor on the variance term.
+void take_rtt(ProtocolSlice& s, Nanos sample) {
+  if (sample.ns < 0) return;
+  s.min_rtt = std::min(s.min_rtt, sample);
+  if (s.srtt.ns == 0) {
+    s.srtt = sample;
+    s.rttvar = sample / 2;
+  } else {
+    const Nanos delta{sample.ns > s.srtt.ns ? sample.ns - s.srtt.ns : s.srtt.ns - sample.ns};
+    s.rttvar = (s.rttvar * 3 + delta) / 4;
+    s.srtt = (s.srtt * 7 + sample) / 8;
+  }
+  s.rto = rto_of(s);
+}
+
+void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
+  ProtocolSlice& s = t.s;
+  if (s.timed_rtt && ack >= s.rtt_pos) {
+    s.timed_rtt = false;
+    take_rtt(s, t.now - s.rtt_start);
+    return;
+  }
+  // After a retransmission only the echoed timestamp tells which copy is acknowledged.
+  if (s.timed_rtt || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0 || s.backoff == 0) return;
+  const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + s.ts_offset;
+  take_rtt(s, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
+}
+
+/// The one fixed rule (RFC 5681 section 3.1, RFC 3465 with L = 2).
+void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
+  if (!s.cwnd_limited || s.ca_state == flow::CaState::kRecovery) return;
+  if (s.cwnd < s.cc.ssthresh) {
+    const auto step = static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, 2ull * s.mss));
+    s.cwnd = std::min(s.cwnd + step, std::max(s.cc.ssthresh, s.cwnd));
+  } else {
+    const std::uint32_t per_segment =
+        std::max<std::uint32_t>(s.cc.cwnd_cnt == 0 ? s.cwnd : s.cc.cwnd_cnt, s.mss);
+    s.cwnd_acked += static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, s.cwnd));
+    while (s.cwnd_acked >= per_segment) {
+      s.cwnd_acked -= per_segment;
+      s.cwnd += s.mss;
+    }
+  }
+  s.cwnd = std::min(s.cwnd, s.cc.cwnd_cap);
+}
+
+void enter_recovery(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.cc.ssthresh = ssthresh_after_loss(s);
+  s.recover = s.snd_max;
+  s.ca_state = flow::CaState::kRecovery;
+  s.cwnd = s.cc.ssthresh + kDupAckThreshold * s.mss;
+  s.rexmit_end = s.snd_una + s.mss;
+  s.timed_rtt = false;  // Karn: the timed segment may be the lost one
+  t.out.events |= Outcome::kLoss;
+}
+
+/// RFC 5681 section 2: an ACK that says nothing new while data is outstanding.
+void on_duplicate(Step& t) {
+  ProtocolSlice& s = t.s;
+  t.counters.duplicate_acks.add();
+  if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
+  if (s.ca_state == flow::CaState::kRecovery) {
+    s.cwnd += s.mss;  // RFC 6582 section 3.2 step 3: one more segment has left
+  } else if (s.dup_acks == kDupAckThreshold && s.ca_state == flow::CaState::kOpen &&
+             s.snd_una >= s.recover) {  // RFC 6582 step 1: not for losses already repaired
+    enter_recovery(t);
+  }
+}
+
+/// RFC 6582 section 3.2 steps 4 and 5.
+void recovery_ack(Step& t, std::uint64_t acked) {
+  ProtocolSlice& s = t.s;
+  if (s.snd_una >= s.recover) {
+    const auto flight = static_cast<std::uint32_t>(s.snd_max - s.snd_una);
+    s.cwnd = std::min(s.cc.ssthresh, std::max<std::uint32_t>(flight, s.mss) + s.mss);
+    s.cwnd = std::max(s.cwnd, kMinCwndSegments * s.mss);
+    s.ca_state = flow::CaState::kOpen;
+    s.cwnd_acked = 0;
+    return;
+  }
+  const auto deflate = static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, s.cwnd));
+  s.cwnd = std::max<std::uint32_t>(s.cwnd - deflate + (acked >= s.mss ? s.mss : 0u), s.mss);
+  s.rexmit_end = s.snd_una + s.mss;  // the next hole
+}
+
+void restart_rto(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.rto_at = outstanding(s) ? t.now + s.rto : Time::never();
+}
+
+void end_round(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.snd_una < s.round_end) return;
+  if (s.cwnd_limited) t.out.events |= Outcome::kRound;
+  s.round_end = s.snd_max;
+  s.cwnd_limited = false;
+}
+
+void on_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
+  ProtocolSlice& s = t.s;
+  const std::uint64_t acked = ack - s.snd_una;
+  sample_rtt(t, seg, ack);
+  s.snd_una = ack;
+  s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
+  s.fin_acked = s.fin_queued && ack > s.snd_end;
+  s.dup_acks = 0;
+  if (s.backoff != 0) {
+    s.backoff = 0;
+    if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
+    t.out.events |= Outcome::kProgress;
+  }
+  if (s.ca_state == flow::CaState::kRecovery) {
+    recovery_ack(t, acked);
+  } else {
+    if (s.ca_state == flow::CaState::kLoss && ack >= s.recover) s.ca_state = flow::CaState::kOpen;
+    grow_cwnd(s, acked);
+  }
+  restart_rto(t);
+  end_round(t);
+  const std::uint64_t used = s.snd_end - std::min(s.snd_una, s.snd_end);
+  publish(t);
+  t.out.hint_tx = used * 3 <= std::uint64_t{s.snd_ring_bytes} * 2;
+  if (s.fin_acked && !fin_received(s) && s.orphan) t.out.events |= Outcome::kHalfClosed;
+}
+
+/// RFC 9293 section 3.10.7.4 and RFC 5961 section 5: [snd_una - max window, snd_max].
+bool ack_in_range(Step& t, std::int64_t ack) {
+  const ProtocolSlice& s = t.s;
+  const auto oldest = static_cast<std::int64_t>(s.snd_una) -
+                      static_cast<std::int64_t>(std::max<std::uint32_t>(s.max_snd_wnd, 1u));
+  if (ack <= static_cast<std::int64_t>(s.snd_max) && ack >= oldest) return true;
+  t.counters.drops.bad_ack.add();
+  challenge(t);
+  return false;
+}
+
+}  // namespace
+
+std::uint32_t ssthresh_after_loss(const ProtocolSlice& s) {
+  const auto share = static_cast<std::uint32_t>(std::uint64_t{s.cwnd} * s.cc.loss_beta / 1024);
+  return std::max(share, kMinCwndSegments * s.mss);
+}
+
+bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq) {
+  ProtocolSlice& s = t.s;
+  const std::int64_t position = wire::unwrap({seg.ack}, {0}, s.snd_una);
+  if (!ack_in_range(t, position)) return false;
+  if (position < static_cast<std::int64_t>(s.snd_una)) return true;  // old; its data may be new
+  const auto ack = static_cast<std::uint64_t>(position);
+  const std::uint32_t window_before = s.snd_wnd;
+  update_window(t, seg, seq, ack);
+  if (ack > s.snd_una) {
+    on_advance(t, seg, ack);
+  } else if (outstanding(s) && seg.payload_length == 0 && (seg.flags & wire::kFin) == 0 &&
+             s.snd_wnd == window_before) {
+    on_duplicate(t);
+  }
+  return true;
+}
+
+}  // namespace toe::datapath

@@ -1,0 +1,182 @@
+// Received payload: placement, acknowledgement policy, receive window, receive ring.
+#include <algorithm>
+
+#include "datapath/protocol_detail.h"
+#include "wire/segment.h"
+
+namespace toe::datapath {
+namespace {
+
+/// Payload positions [begin, end) after trimming, and where they start in the frame.
+struct Piece {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint16_t skipped = 0;
+
+  bool empty() const { return begin >= end; }
+};
+
+/// Trims what was received before, what does not fit, and what lies behind the peer's FIN.
+Piece trim(const ProtocolSlice& s, const RxSummary& seg, std::int64_t seq) {
+  const auto begin = std::max(seq, static_cast<std::int64_t>(s.rcv_nxt));
+  const auto limit = static_cast<std::int64_t>(std::min(s.rcv_limit, s.rcv_fin));
+  const auto end = std::min(seq + seg.payload_length, limit);
+  if (end <= begin) return {};
+  return {static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end),
+          static_cast<std::uint16_t>(begin - seq)};
+}
+
+void start_delayed_ack(Step& t) {
+  if (t.s.ack_delayed) return;
+  t.s.ack_delayed = true;
+  t.s.ack_at = t.now + t.options.delayed_ack;
+  t.out.delay_ack = true;
+}
+
+/// RFC 1122 section 4.2.3.2 and RFC 5681 section 4.2.
+void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
+  ProtocolSlice& s = t.s;
+  s.rcv_mss = std::max(s.rcv_mss, length);
+  const bool two_segments = s.rcv_nxt - s.last_ack_sent > s.rcv_mss;
+  if (t.options.immediate_ack || filled_gap || two_segments) {
+    s.ack_now = true;
+  } else if (s.quick_acks > 0 && !s.pingpong) {
+    --s.quick_acks;
+    s.ack_now = true;
+  } else {
+    start_delayed_ack(t);
+  }
+}
+
+void take_in_order(Step& t, const Piece& piece) {
+  ProtocolSlice& s = t.s;
+  const bool gap = !s.ooo.empty();
+  const std::uint64_t before = s.rcv_nxt;
+  s.rcv_nxt = s.ooo.advance(piece.end);
+  t.counters.bytes_in.add(s.rcv_nxt - before);
+  publish(t);
+  t.out.hint_rx = true;
+  decide_ack(t, static_cast<std::uint16_t>(piece.end - piece.begin + piece.skipped), gap);
+  judge_rx_ring(t);
+}
+
+bool take_out_of_order(Step& t, const Piece& piece) {
+  t.s.ack_now = true;  // RFC 5681 section 4.2: a duplicate ACK at once
+  if (!t.s.ooo.add(piece.begin, piece.end)) {
+    t.counters.drops.no_range.add();
+    return false;
+  }
+  t.counters.out_of_order.add();
+  return true;
+}
+
+void take_fin(Step& t, std::int64_t fin_at) {
+  ProtocolSlice& s = t.s;
+  const auto position = static_cast<std::uint64_t>(fin_at);
+  if (s.rcv_fin == UINT64_MAX && fin_at >= static_cast<std::int64_t>(s.rcv_nxt) &&
+      position <= s.rcv_limit && position >= s.ooo.highest()) {
+    s.rcv_fin = position;
+  }
+}
+
+/// The FIN counts once everything before it is there.
+void consume_fin(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.rcv_nxt != s.rcv_fin) return;
+  ++s.rcv_nxt;
+  s.ack_now = true;
+  publish(t);
+  t.out.hint_rx = true;
+}
+
+}  // namespace
+
+void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
+  ProtocolSlice& s = t.s;
+  const bool has_fin = (seg.flags & wire::kFin) != 0;
+  if (seg.payload_length == 0 && !has_fin) return;
+
+  const Piece piece = trim(s, seg, seq);
+  if (!piece.empty() && s.orphan) {  // nobody will read it: RFC 9293 section 3.10.4 (CLOSE)
+    on_abort(t, 0, true);
+    return;
+  }
+  if (has_fin) take_fin(t, seq + seg.payload_length);
+  if (piece.empty()) {
+    s.ack_now = s.ack_now || seg.payload_length != 0 || (has_fin && fin_received(s));
+  } else {
+    s.last_data = t.now;
+    const bool in_order = piece.begin == s.rcv_nxt;
+    if (in_order) take_in_order(t, piece);
+    if (in_order || take_out_of_order(t, piece)) {
+      t.out.copy_pos = piece.begin;
+      t.out.copy_offset = static_cast<std::uint16_t>(seg.payload_offset + piece.skipped);
+      t.out.copy_length = static_cast<std::uint16_t>(piece.end - piece.begin);
+    }
+  }
+  consume_fin(t);
+}
+
+void update_rcv_limit(ProtocolSlice& s) {
+  const std::uint64_t limit = std::max(s.rcv_head, s.rcv_switch) + s.rcv_ring_bytes;
+  s.rcv_limit = std::max(s.rcv_limit, limit);
+}
+
+bool window_update_due(const ProtocolSlice& s) {
+  const std::uint64_t open = s.rcv_limit - std::min(s.rcv_limit, s.rcv_nxt);
+  const std::uint64_t announced = s.rcv_adv - std::min(s.rcv_adv, s.rcv_nxt);
+  const std::uint64_t step = std::min<std::uint64_t>(s.rcv_ring_bytes / 2, 2u * s.rcv_mss);
+  return open >= announced + step && open >= 2 * announced;
+}
+
+std::uint16_t announce_window(ProtocolSlice& s) {
+  const std::uint32_t shift = s.rcv_wscale;
+  std::uint64_t edge = std::max(s.rcv_limit, s.rcv_nxt);
+  // Receiver's silly-window avoidance (RFC 9293 section 3.8.6.2.2): open in steps worth sending.
+  const std::uint64_t step = std::min<std::uint64_t>(s.rcv_ring_bytes / 2, s.rcv_mss);
+  if (edge < s.rcv_adv + step) edge = std::max(s.rcv_adv, s.rcv_nxt);
+  const std::uint64_t largest = std::uint64_t{0xffff} << shift;
+  const std::uint64_t bytes = std::min(edge - s.rcv_nxt, largest);
+  std::uint64_t units = bytes >> shift;
+  const std::uint64_t promised = s.rcv_adv - std::min(s.rcv_adv, s.rcv_nxt);
+  if ((units << shift) < promised && units < 0xffff) ++units;  // never take a promise back
+  s.rcv_adv = std::max(s.rcv_adv, s.rcv_nxt + (units << shift));
+  return static_cast<std::uint16_t>(units);
+}
+
+void judge_rx_ring(Step& t) {
+  ProtocolSlice& s = t.s;
+  constexpr Nanos kMinRound = millis(1);
+  if (s.rx_ring_asked || s.rcv_fin != UINT64_MAX) return;
+  const std::uint64_t free = s.rcv_limit - std::min(s.rcv_limit, s.rcv_nxt);
+  const std::uint64_t in_round = s.rcv_nxt - s.rcv_round_pos;
+  const bool tight = free < s.rcv_ring_bytes / 2;
+  const bool fast = in_round >= s.rcv_ring_bytes / 2;
+  if (t.now - s.rcv_round_start > std::max(s.srtt, kMinRound)) {
+    s.rcv_round_start = t.now;
+    s.rcv_round_pos = s.rcv_nxt;
+  }
+  if (!tight && !fast) return;
+  s.rx_ring_asked = true;
+  t.out.events |= Outcome::kWantRxRing;
+}
+
+void switch_rx_ring(Step& t, std::uint32_t bytes) {
+  ProtocolSlice& s = t.s;
+  s.rx_ring_asked = false;
+  const bool old_in_use = s.rcv_switch > s.rcv_head;
+  if (s.closed || old_in_use || s.rcv_fin != UINT64_MAX || bytes <= s.rcv_ring_bytes) {
+    t.out.events |= Outcome::kRxSwitchRefused;
+    return;
+  }
+  s.rcv_switch = std::max(s.rcv_nxt, s.ooo.highest());
+  s.rcv_ring_bytes = bytes;
+  update_rcv_limit(s);
+  t.out.rx_switch = s.rcv_switch;
+  t.out.events |= Outcome::kRxSwitch;
+  t.counters.ring_switches_rx.add();
+  s.ack_now = s.ack_now || window_update_due(s);
+  settle(t);
+}
+
+}  // namespace toe::datapath

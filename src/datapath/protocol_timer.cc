@@ -1,0 +1,115 @@
+// Timers: retransmission (RFC 6298), persist and keep-alive (RFC 9293 sections 3.8.6.1, 3.8.4).
+#include <algorithm>
+#include <cerrno>
+
+#include "datapath/protocol_detail.h"
+
+namespace toe::datapath {
+namespace {
+
+bool gave_up(const Step& t) {
+  const ProtocolSlice& s = t.s;
+  if (s.user_timeout.ns > 0) return t.now - s.first_rto + s.rto >= s.user_timeout;
+  return s.backoff >= kMaxBackoff;
+}
+
+void time_out(Step& t) { end(t, flow::Event::Close::kTimedOut, ETIMEDOUT); }
+
+/// RFC 5681 section 3.1 and RFC 6298 section 5: everything outstanding is sent again in slow start.
+void on_rto(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.snd_max == s.snd_una) {
+    s.rto_at = Time::never();
+    return;
+  }
+  if (s.backoff == 0) s.first_rto = t.now;
+  if (gave_up(t)) {
+    time_out(t);
+    return;
+  }
+  if (s.ca_state != flow::CaState::kLoss) s.cc.ssthresh = ssthresh_after_loss(s);
+  ++s.backoff;
+  s.ca_state = flow::CaState::kLoss;
+  s.recover = s.snd_max;
+  s.cwnd = s.mss;
+  s.cwnd_acked = 0;
+  s.dup_acks = 0;
+  s.rexmit_end = 0;
+  s.timed_rtt = false;
+  s.snd_nxt = s.snd_una;
+  s.cwnd_limited = true;
+  s.rto = std::min(s.rto * 2, kMaxRto);
+  s.rto_at = t.now + s.rto;
+  // A closed window stops the resending: then one segment is forced as the probe.
+  s.probe_pending = s.snd_wnd == 0;
+  t.out.events |= Outcome::kTimeout;
+}
+
+void on_persist(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.persist_at = Time::never();
+  if (s.snd_end <= s.snd_nxt) return;
+  if (s.snd_wnd > 0) {  // the window is too small for a whole segment, or the bytes were corked
+    s.override_sws = true;
+    return;
+  }
+  if (s.probes >= kMaxBackoff) {
+    time_out(t);
+    return;
+  }
+  ++s.probes;
+  s.probe_pending = true;
+  t.counters.window_probes.add();
+  s.persist_at = t.now + std::min(Nanos{s.rto.ns << std::min<int>(s.probes, 10)}, kMaxRto);
+}
+
+void on_keepalive(Step& t) {
+  ProtocolSlice& s = t.s;
+  const Time due = s.last_heard + s.keep_idle;
+  if (s.probes == 0 && due > t.now) {  // something was heard since
+    s.keepalive_at = due;
+    return;
+  }
+  if (s.snd_max > s.snd_una) {  // the retransmission timer decides
+    s.keepalive_at = t.now + s.keep_interval;
+    return;
+  }
+  if (s.probes >= s.keep_count) {
+    time_out(t);
+    return;
+  }
+  ++s.probes;
+  s.probe_pending = true;
+  t.counters.keepalive_probes.add();
+  s.keepalive_at = t.now + s.keep_interval;
+}
+
+}  // namespace
+
+void on_timer(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.armed_until = Time::never();
+  if (s.closed) return;
+  if (s.rto_at <= t.now) on_rto(t);
+  if (!s.closed && s.persist_at <= t.now) on_persist(t);
+  if (!s.closed && s.keepalive_at <= t.now) on_keepalive(t);
+  if (s.closed) {
+    t.out.schedule = false;
+    return;
+  }
+  settle(t);
+}
+
+void on_delayed_ack(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.closed || !s.ack_delayed) return;
+  s.ack_now = true;
+  s.ack_delayed = false;
+  // Nothing was answered in time: acknowledge sooner for a while, as Linux leaves its interactive
+  // mode.
+  s.pingpong = false;
+  t.counters.delayed_acks.add();
+  t.out.schedule = true;
+}
+
+}  // namespace toe::datapath

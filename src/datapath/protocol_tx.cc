@@ -1,0 +1,181 @@
+// Sending: what the windows, Nagle and the timers allow now.
+#include <algorithm>
+
+#include "datapath/protocol_detail.h"
+#include "wire/segment.h"
+
+namespace toe::datapath {
+namespace {
+
+std::uint32_t now_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'000'000); }
+
+bool rexmit_pending(const ProtocolSlice& s) { return s.rexmit_end > s.snd_una; }
+
+bool fin_pending(const ProtocolSlice& s) { return s.fin_queued && s.snd_nxt <= s.snd_end; }
+
+/// Congestion window, with one segment more per early duplicate ACK (RFC 3042).
+std::uint64_t congestion_edge(const ProtocolSlice& s) {
+  const bool limited_transmit = s.ca_state == flow::CaState::kOpen && s.dup_acks < kDupAckThreshold;
+  const std::uint32_t extra = limited_transmit ? std::uint32_t{s.dup_acks} * s.mss : 0;
+  return s.snd_una + s.cwnd + extra;
+}
+
+std::uint64_t window_edge(const ProtocolSlice& s) { return s.snd_una + s.snd_wnd; }
+
+/// Bytes that may leave from snd_nxt on as one segment, ignoring Nagle.
+std::uint32_t allowed(const ProtocolSlice& s) {
+  const std::uint64_t edge = std::min(congestion_edge(s), window_edge(s));
+  const std::uint64_t end = std::min(s.snd_end, edge);
+  return end <= s.snd_nxt
+             ? 0
+             : static_cast<std::uint32_t>(std::min<std::uint64_t>(end - s.snd_nxt, s.mss));
+}
+
+/// True when a segment shorter than mss may leave now: Nagle (RFC 9293 section 3.7.4) in
+/// Minshall's form, cork, and the sender's silly-window avoidance (section 3.8.6.2.1).
+bool short_segment_ok(const ProtocolSlice& s, std::uint32_t length) {
+  const bool all = s.snd_nxt + length == s.snd_end;
+  if (s.override_sws || (all && s.fin_queued)) return true;
+  if (!all) return s.snd_nxt == s.snd_una || length * 2 >= s.max_snd_wnd;
+  if (s.cork) return false;
+  return s.nodelay || s.snd_sml <= s.snd_una || s.snd_nxt < s.snd_max;
+}
+
+/// Length of the next data segment, 0 = none now; `fin`: it carries the FIN.
+std::uint32_t sendable(const ProtocolSlice& s, bool& fin) {
+  std::uint32_t length = allowed(s);
+  if (length > 0 && length < s.mss && !short_segment_ok(s, length)) length = 0;
+  fin = fin_pending(s) && s.snd_nxt + length == s.snd_end;
+  return length;
+}
+
+void clear_ack_debt(ProtocolSlice& s) {
+  s.ack_now = false;
+  s.ack_delayed = false;
+  s.last_ack_sent = s.rcv_nxt;
+}
+
+/// Fills the outcome with one segment at `pos`. Everything that leaves acknowledges.
+void emit(Step& t, std::uint64_t pos, std::uint32_t length, std::uint8_t flags) {
+  ProtocolSlice& s = t.s;
+  t.out.transmit = true;
+  t.out.seq = pos;
+  t.out.payload_length = static_cast<std::uint16_t>(length);
+  t.out.ack = s.rcv_nxt;
+  t.out.window = announce_window(s);
+  t.out.tsval = now_ms(t.now) + s.ts_offset;
+  t.out.tsecr = s.ts_recent;
+  t.out.tcp_flags = flags;
+  clear_ack_debt(s);
+}
+
+void note_new_data(Step& t, std::uint64_t end, std::uint32_t length) {
+  ProtocolSlice& s = t.s;
+  // Answering soon after input: delayed ACKs will ride on data (as Linux's interactive mode).
+  if (length > 0 && t.now - s.last_data < t.options.delayed_ack) s.pingpong = true;
+  if (!s.timed_rtt) {
+    s.timed_rtt = true;
+    s.rtt_pos = end;
+    s.rtt_start = t.now;
+  }
+  t.counters.bytes_out.add(length);
+}
+
+void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
+  ProtocolSlice& s = t.s;
+  const std::uint64_t end = pos + length + (fin ? 1u : 0u);
+  std::uint8_t flags = wire::kAck;
+  if (fin) flags |= wire::kFin;
+  if (length > 0 && (pos + length == s.snd_end || (pos < s.snd_push && pos + length >= s.snd_push)))
+    flags |= wire::kPsh;
+  emit(t, pos, length, flags);
+  if (end > s.snd_max) {
+    note_new_data(t, end, length);
+    s.snd_max = end;
+    if (length > 0 && length < s.mss) s.snd_sml = end;
+    if (fin) s.active_close = s.active_close || !fin_received(s);
+  } else {
+    t.out.retransmission = true;
+    t.counters.retransmitted.add();
+    s.timed_rtt = s.timed_rtt && s.rtt_pos <= pos;
+  }
+  s.override_sws = false;
+  s.persist_at = Time::never();
+  if (s.rto_at == Time::never()) s.rto_at = t.now + s.rto;
+}
+
+void send_reset(Step& t) {
+  t.s.rst_pending = false;
+  emit(t, std::max(t.s.snd_nxt, t.s.snd_una), 0, wire::kRst | wire::kAck);
+}
+
+/// A segment the peer must answer: one position before snd_una, no payload (as Linux).
+void send_probe(Step& t) {
+  t.s.probe_pending = false;
+  emit(t, t.s.snd_una - 1, 0, wire::kAck);
+}
+
+void resend_hole(Step& t) {
+  ProtocolSlice& s = t.s;
+  const std::uint64_t data_end = std::min({s.rexmit_end, s.snd_end, s.snd_una + s.mss});
+  const std::uint64_t length = data_end > s.snd_una ? data_end - s.snd_una : 0;
+  const bool fin = fin_sent(s) && s.snd_una + length == s.snd_end;
+  s.rexmit_end = 0;
+  if (length > 0 || fin) send_at(t, s.snd_una, static_cast<std::uint32_t>(length), fin);
+}
+
+/// Bytes wait and nothing is in flight that would bring an ACK: only a timer can help.
+void start_persist(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.snd_end <= s.snd_nxt || s.snd_max > s.snd_una || s.persist_at != Time::never()) return;
+  const Nanos wait = s.cork && s.snd_wnd > 0 ? kCorkLimit : s.rto;
+  s.persist_at = t.now + wait;
+}
+
+void send_new(Step& t) {
+  ProtocolSlice& s = t.s;
+  bool fin = false;
+  const std::uint32_t length = sendable(s, fin);
+  if (s.snd_end > s.snd_nxt + length && congestion_edge(s) <= window_edge(s) &&
+      congestion_edge(s) < s.snd_nxt + length + s.mss) {
+    s.cwnd_limited = true;
+  }
+  if (length == 0 && !fin) {
+    start_persist(t);
+    return;
+  }
+  send_at(t, s.snd_nxt, length, fin);
+  s.snd_nxt += length + (fin ? 1u : 0u);
+}
+
+}  // namespace
+
+bool something_to_send(const ProtocolSlice& s) {
+  if (s.rst_pending) return true;
+  if (s.closed) return s.ack_now;
+  if (s.ack_now || s.probe_pending || rexmit_pending(s)) return true;
+  bool fin = false;
+  return sendable(s, fin) > 0 || fin;
+}
+
+void next_segment(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.rst_pending) {
+    send_reset(t);
+  } else if (s.closed) {
+    if (s.ack_now) emit(t, s.snd_nxt, 0, wire::kAck);
+    return;
+  } else if (rexmit_pending(s)) {
+    resend_hole(t);
+  } else {
+    send_new(t);
+  }
+  if (!t.out.transmit && s.probe_pending) send_probe(t);
+  if (!t.out.transmit && s.ack_now) {
+    emit(t, s.snd_nxt, 0, wire::kAck);
+    t.counters.pure_acks_out.add();
+  }
+  if (!s.closed) settle(t);
+}
+
+}  // namespace toe::datapath

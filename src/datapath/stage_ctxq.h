@@ -1,0 +1,139 @@
+// Context-queue stage.
+//
+// Purpose: the data path's side of the segments: take in what applications posted, publish
+//          positions, give hints, collect doorbells.
+// In: hints of applications; Outcomes that left the egress order point.
+// Out: AppUpdates for the HC walk; stores to lines; doorbell numbers.
+// State: hint queues, contexts and the line-to-flow map of every segment.
+// Thread: the worker of the group (one producer per application queue).
+// Cost: constant per hint and per published line; two fences per burst.
+// Drops: stale_hint; a context that lies is closed and reported (kMisbehaved).
+//
+// Everything read from a segment is hostile: read once, bounded, checked.
+#ifndef TOE_DATAPATH_STAGE_CTXQ_H_
+#define TOE_DATAPATH_STAGE_CTXQ_H_
+
+#include <array>
+#include <memory>
+#include <span>
+
+#include "datapath/counters.h"
+#include "datapath/work.h"
+#include "flow/messages.h"
+#include "shm/hint_queue.h"
+#include "shm/segment_view.h"
+#include "shm/sleep.h"
+
+namespace toe::datapath {
+
+/// A hint that names a living flow.
+struct Posted {
+  FlowId flow = kNoFlow;
+  ClientId client = kNoClient;
+};
+
+class StageCtxq {
+ public:
+  StageCtxq(flow::EventRing& events, Counters& counters);
+  ~StageCtxq();
+  StageCtxq(const StageCtxq&) = delete;
+  StageCtxq& operator=(const StageCtxq&) = delete;
+
+  // Commands of control.
+  void add_segment(SegmentId id, std::uint8_t* base);
+  void remove_segment(SegmentId id);
+  void open_context(const flow::Command& command);
+  void close_context(SegmentId id, std::uint32_t slot);
+  /// The line's connection is established and served by `flow`.
+  void bind(SegmentId id, std::uint32_t line, FlowId flow);
+  void unbind(SegmentId id, std::uint32_t line);
+  /// Appends a connection to a listener's accept ring and hints its waiters.
+  void announce(SegmentId id, std::uint32_t listener, std::uint32_t line);
+
+  /// Takes hints in; fills `out` and returns how many. Closes and accepts become events.
+  std::size_t collect(std::span<Posted> out);
+  /// Reads the words of a flow's line, once each.
+  AppUpdate read_line(const flow::PostSlice& post) const;
+
+  /// Stores what the outcome publishes, and remembers whom to hint.
+  void publish(const Outcome& out, const flow::PostSlice& post);
+  /// Publishes ring switches and offers.
+  void publish_rx_switch(const flow::PostSlice& post);
+  void publish_tx_offer(const flow::PostSlice& post);
+  /// Hints whoever is interested in the line (control changed it).
+  void notify(SegmentId id, std::uint32_t line);
+  /// Gives the hints remembered since the last call; ENSURES: doorbells() is complete.
+  void flush();
+
+  bool posted() const;
+  std::uint8_t* base(SegmentId id) const { return segments_[index_of(id)].view.base(); }
+  std::span<const std::uint32_t> doorbells() const { return {doorbells_.data(), doorbell_count_}; }
+  void clear_doorbells() { doorbell_count_ = 0; }
+  /// A hint or word of this client cannot be true.
+  void misbehaved(ClientId client, const char* reason);
+
+ private:
+  struct ContextState {
+    bool open = false;
+    std::uint32_t doorbell = 0;
+    ClientId client = kNoClient;
+    shm::HintReader from_app;
+    shm::HintWriter to_app;
+    shm::Ringer ringer;
+  };
+  struct SegmentState {
+    shm::SegmentView view;
+    std::uint64_t open = 0;     ///< contexts
+    std::uint64_t pending = 0;  ///< contexts whose queue is not drained yet
+  };
+  /// A line that was published in this burst, for hints.
+  struct Touched {
+    SegmentId segment = kNoSegment;
+    std::uint32_t line = 0;
+    bool rx = false;
+    bool tx = false;
+  };
+  /// Each burst of each walk publishes at most this many lines before flush().
+  static constexpr std::uint32_t kMaxTouched = 4 * kBurst;
+  static constexpr std::uint32_t kMaxDoorbells = 4 * kBurst;
+  /// Hints waiting for a look at their sleeper: a line may interest every context.
+  static constexpr std::uint32_t kMaxHinted = kMaxTouched * 8;
+  /// Hints taken per collect(), those without a flow included.
+  static constexpr std::uint32_t kMaxTaken = 4 * kBurst;
+
+  ContextState& context(SegmentId id, std::uint32_t slot) {
+    return contexts_[index_of(id) * shm::kContexts + slot];
+  }
+  std::uint32_t& flow_of(SegmentId id, std::uint32_t line) const {
+    return flow_of_line_[std::size_t{index_of(id)} * shm::kLines + line];
+  }
+  void touch(const Touched& touched);
+  void hint(const Touched& touched);
+  void ring_sleepers();
+  bool take(SegmentId id, std::uint32_t slot, Posted& out, bool& drained);
+  bool dispatch(SegmentId id, std::uint32_t slot, std::uint32_t entry, Posted& out);
+
+  flow::EventRing& events_;
+  Counters& counters_;
+  std::unique_ptr<SegmentState[]> segments_;
+  std::unique_ptr<ContextState[]> contexts_;
+  std::uint32_t* flow_of_line_;  ///< FlowId per line of every segment; mapped, sparse
+  std::array<SegmentId, kMaxSegments> active_{};
+  std::uint32_t active_count_ = 0;
+  std::uint32_t next_active_ = 0;  ///< round robin over segments
+  std::array<Touched, kMaxTouched> touched_{};
+  std::uint32_t touched_count_ = 0;
+  struct Hinted {
+    SegmentId segment;
+    std::uint32_t slot;
+  };
+  std::array<Hinted, kMaxHinted> hinted_{};
+  std::uint32_t hinted_count_ = 0;
+  std::array<std::uint32_t, kMaxDoorbells> doorbells_{};
+  std::uint32_t doorbell_count_ = 0;
+  std::uint32_t budget_ = 0;
+};
+
+}  // namespace toe::datapath
+
+#endif  // TOE_DATAPATH_STAGE_CTXQ_H_

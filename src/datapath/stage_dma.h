@@ -1,0 +1,29 @@
+// DMA stage.
+//
+// Purpose: copy payload between frames and rings, checksum on the way.
+// In: Work with its Copy.
+// Out: bytes in the ring (RX), or a complete frame (TX). Only afterwards may ACK and notification
+//      leave: both pass the egress order point behind this stage.
+// State: none.
+// Thread: any replica; here the worker.
+// Cost: one pass over the payload. Drops: none.
+#ifndef TOE_DATAPATH_STAGE_DMA_H_
+#define TOE_DATAPATH_STAGE_DMA_H_
+
+#include "base/frame.h"
+#include "datapath/stage_post.h"
+#include "datapath/work.h"
+
+namespace toe::datapath {
+
+/// Frame to ring. `base`: the segment's first byte.
+void receive_payload(const Work& work, const Copy& copy, const FramePool& frames,
+                     std::uint8_t* base);
+
+/// Ring to frame, then the header; sets the frame's length.
+void transmit_payload(Work& work, const Copy& copy, const FramePool& frames,
+                      const std::uint8_t* base);
+
+}  // namespace toe::datapath
+
+#endif  // TOE_DATAPATH_STAGE_DMA_H_
