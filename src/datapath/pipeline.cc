@@ -352,7 +352,7 @@ void Pipeline::Impl::install(const flow::Command& command, Time now) {
   Step step{protocol_options, counters, flow.protocol, now, outcome};
   on_start(step);
   finish(command.flow, outcome, now);
-  if (command.line != 0) ctxq.announce(command.segment, command.line, flow.post.line);
+  if (command.line != 0) ctxq.announce(command, flow.post.line);
 }
 
 /// A last RST or ACK must not be lost because the removal came first.

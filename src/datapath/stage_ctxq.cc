@@ -49,6 +49,10 @@ void StageCtxq::remove_segment(SegmentId id) {
     if (active_[i] == id) active_[i--] = active_[--active_count_];
   }
   next_active_ = 0;
+  flow::Event event{};
+  event.kind = flow::Event::Kind::kSegmentRemoved;
+  event.segment = id;
+  events_.push(event);
 }
 
 void StageCtxq::open_context(const flow::Command& command) {
@@ -80,16 +84,13 @@ void StageCtxq::bind(SegmentId id, std::uint32_t line, FlowId flow) {
 
 void StageCtxq::unbind(SegmentId id, std::uint32_t line) { flow_of(id, line) = kUnbound; }
 
-void StageCtxq::announce(SegmentId id, std::uint32_t listener, std::uint32_t line) {
-  const shm::SegmentView& view = segments_[index_of(id)].view;
-  shm::Line& shared = view.line(listener);
-  const shm::RingRef ring{shared.rx_ring[0].load(std::memory_order_relaxed)};
-  if (!shm::SegmentView::ring_in_bounds(ring)) return;  // the application overwrote it: its loss
-  const std::uint64_t tail = shared.rx_tail.load(std::memory_order_relaxed);
-  auto* slots = reinterpret_cast<std::atomic<std::uint32_t>*>(view.ring(ring));
-  slots[tail & (ring.bytes() / sizeof(std::uint32_t) - 1)].store(line, std::memory_order_relaxed);
-  shared.rx_tail.store(tail + 1, std::memory_order_release);
-  touch({id, listener, true, false});
+void StageCtxq::announce(const flow::Command& install, std::uint32_t line) {
+  const shm::SegmentView& view = segments_[index_of(install.segment)].view;
+  auto* slots = reinterpret_cast<std::atomic<std::uint32_t>*>(view.ring(install.ring));
+  const std::uint64_t entries = install.ring.bytes() / sizeof(std::uint32_t);
+  slots[install.accept_index & (entries - 1)].store(line, std::memory_order_relaxed);
+  view.line(install.line).rx_tail.store(install.accept_index + 1, std::memory_order_release);
+  touch({install.segment, install.line, true, false});
 }
 
 std::size_t StageCtxq::collect(std::span<Posted> out) {

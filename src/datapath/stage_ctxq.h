@@ -47,8 +47,8 @@ class StageCtxq {
   /// The line's connection is established and served by `flow`.
   void bind(SegmentId id, std::uint32_t line, FlowId flow);
   void unbind(SegmentId id, std::uint32_t line);
-  /// Appends a connection to a listener's accept ring and hints its waiters.
-  void announce(SegmentId id, std::uint32_t listener, std::uint32_t line);
+  /// Writes a connection into entry `index` of a listener's accept ring and hints its waiters.
+  void announce(const flow::Command& install, std::uint32_t line);
 
   /// Takes hints in; fills `out` and returns how many. Closes and accepts become events.
   std::size_t collect(std::span<Posted> out);
