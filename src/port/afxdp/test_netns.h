@@ -55,9 +55,12 @@ class TestNetns {
   static int open_own() { return ::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC); }
   static void enter(const UniqueFd& fd) { TOE_CHECK(::setns(fd.get(), CLONE_NEWNET) == 0); }
   static void configure(const std::string& dev, const std::string& host) {
-    run("ip link set " + dev + " addrgenmode none && ip link set " + dev +
-        " up && ip addr add 10.99.0." + host + "/24 dev " + dev + " && ip addr add fd99::" + host +
-        "/64 dev " + dev + " nodad");
+    run("ip link set " + dev + " addrgenmode none && ip link set " + dev + " up");
+    run("ip addr add 10.99.0." + host + "/24 dev " + dev);
+    // Neighbour discovery needs a link-local address.
+    for (const char* prefix : {"fd99::", "fe80::"}) {
+      run("ip addr add " + (prefix + host) + "/64 dev " + dev + " nodad");
+    }
   }
 
   UniqueFd original_;

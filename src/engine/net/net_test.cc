@@ -1,0 +1,446 @@
+// The kernel's answers, read from a kernel: two private namespaces joined by a veth pair.
+// Needs root.
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "engine/net/device.h"
+#include "engine/net/events.h"
+#include "engine/net/neighbours.h"
+#include "engine/net/ownership.h"
+#include "engine/net/route.h"
+#include "engine/net/sock_diag.h"
+#include "port/afxdp/test_netns.h"
+
+namespace toe::engine::net {
+namespace {
+
+using port::FourTuple;
+using port::TestNetns;
+
+constexpr int kWaitMs = 5000;  // liveness bound, far above what is expected
+
+IpAddr addr(const char* text) {
+  std::uint8_t bytes[16];
+  if (::inet_pton(AF_INET, text, bytes) == 1) return IpAddr::v4(bytes);
+  TOE_CHECK(::inet_pton(AF_INET6, text, bytes) == 1);
+  return IpAddr::v6(bytes);
+}
+
+const IpAddr kHere4 = addr("10.99.0.1"), kThere4 = addr("10.99.0.2");
+const IpAddr kHere6 = addr("fd99::1"), kThere6 = addr("fd99::2");
+
+/// A socket address of either family.
+struct Name {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  Name(const IpAddr& address, std::uint16_t port) {
+    if (address.is_v4()) {
+      auto& v4 = reinterpret_cast<sockaddr_in&>(storage);
+      v4.sin_family = AF_INET;
+      v4.sin_port = htons(port);
+      std::memcpy(&v4.sin_addr, address.v4_bytes(), 4);
+      length = sizeof(v4);
+    } else {
+      auto& v6 = reinterpret_cast<sockaddr_in6&>(storage);
+      v6.sin6_family = AF_INET6;
+      v6.sin6_port = htons(port);
+      std::memcpy(&v6.sin6_addr, address.bytes.data(), 16);
+      length = sizeof(v6);
+    }
+  }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+UniqueFd tcp_socket(const IpAddr& address) {
+  UniqueFd fd(::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  return fd;
+}
+
+UniqueFd bound(const IpAddr& address, std::uint16_t port) {
+  UniqueFd fd = tcp_socket(address);
+  const Name name(address, port);
+  TOE_CHECK(::bind(fd.get(), name.get(), name.length) == 0);
+  return fd;
+}
+
+UniqueFd listening(const IpAddr& address, std::uint16_t port) {
+  UniqueFd fd = bound(address, port);
+  TOE_CHECK(::listen(fd.get(), 8) == 0);
+  return fd;
+}
+
+UniqueFd connected(const IpAddr& address, std::uint16_t port) {
+  UniqueFd fd = tcp_socket(address);
+  const Name name(address, port);
+  TOE_CHECK(::connect(fd.get(), name.get(), name.length) == 0);
+  return fd;
+}
+
+class NetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!netns_.permitted()) GTEST_SKIP() << "netlink: needs root";
+    ifindex_ = static_cast<int>(::if_nametoindex("v0"));
+  }
+  TestNetns netns_;
+  int ifindex_ = 0;
+};
+
+// --- devices and addresses ---
+
+TEST_F(NetTest, DescribesADevice) {
+  TestNetns::run("ip link set v0 address 02:00:00:00:00:07 mtu 1400");
+  auto device = read_device("v0");
+  ASSERT_TRUE(device.ok()) << device.error().text;
+  EXPECT_EQ(device.value().ifindex, ifindex_);
+  EXPECT_EQ(device.value().name, "v0");
+  EXPECT_EQ(device.value().mac, (MacAddr{{2, 0, 0, 0, 0, 7}}));
+  EXPECT_EQ(device.value().mtu, 1400u);
+  EXPECT_EQ(device.value().rx_queues, 1u);
+  EXPECT_TRUE(device.value().is_veth);
+  EXPECT_TRUE(device.value().is_up);
+  TestNetns::run("ip link set v0 down && ethtool -L v0 rx 2");
+  EXPECT_EQ(read_device("v0").value().rx_queues, 2u);
+  EXPECT_FALSE(read_device("v0").value().is_up);
+}
+
+TEST_F(NetTest, SaysWhichDeviceIsMissingOrNoEthernet) {
+  auto missing = read_device("nope0");
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().code, ENODEV);
+  EXPECT_EQ(missing.error().text, "there is no interface nope0");
+  auto loopback = read_device("lo");
+  ASSERT_FALSE(loopback.ok());
+  EXPECT_EQ(loopback.error().text, "lo is not an Ethernet interface");
+}
+
+TEST_F(NetTest, ListsAddressesWithoutLinkLocal) {
+  TestNetns::run("ip addr add 10.98.0.1 peer 10.98.0.9 dev v0");
+  auto addresses = read_addresses(ifindex_);
+  ASSERT_TRUE(addresses.ok());
+  std::sort(addresses.value().begin(), addresses.value().end());
+  std::vector<IpAddr> expected{kHere4, kHere6, addr("10.98.0.1")};
+  std::sort(expected.begin(), expected.end());
+  EXPECT_EQ(addresses.value(), expected);
+}
+
+// --- events ---
+
+template <typename T>
+bool wait_for(NetEvents& events, const std::function<bool(const T&)>& wanted) {
+  bool seen = false;
+  for (int rounds = 0; rounds < 50 && !seen; ++rounds) {
+    pollfd wait{events.fd(), POLLIN, 0};
+    if (::poll(&wait, 1, kWaitMs) != 1) return false;
+    events.poll([&](const NetEvent& event) {
+      const T* of_kind = std::get_if<T>(&event);
+      if (of_kind != nullptr && wanted(*of_kind)) seen = true;
+    });
+  }
+  return seen;
+}
+
+TEST_F(NetTest, FollowsLinksAddressesAndRoutes) {
+  auto opened = NetEvents::open();
+  ASSERT_TRUE(opened.ok());
+  NetEvents& events = opened.value();
+  TestNetns::run("ip addr add 10.99.1.1/24 dev v0");
+  EXPECT_TRUE(wait_for<AddressEvent>(events, [&](const AddressEvent& e) {
+    return e.added && e.address == addr("10.99.1.1") && e.ifindex == ifindex_;
+  }));
+  TestNetns::run("ip addr del 10.99.1.1/24 dev v0");
+  EXPECT_TRUE(wait_for<AddressEvent>(
+      events, [&](const AddressEvent& e) { return !e.added && e.address == addr("10.99.1.1"); }));
+  TestNetns::run("ip route add 10.50.0.0/16 via 10.99.0.2");
+  EXPECT_TRUE(wait_for<RoutesChanged>(events, [](const RoutesChanged&) { return true; }));
+  TestNetns::run("ip link set v0 mtu 1280");
+  EXPECT_TRUE(wait_for<LinkEvent>(events, [&](const LinkEvent& e) {
+    return e.ifindex == ifindex_ && e.mtu == 1280 && e.carrier;
+  }));
+  netns_.enter_there();
+  TestNetns::run("ip link set v1 down");
+  EXPECT_TRUE(wait_for<LinkEvent>(
+      events, [&](const LinkEvent& e) { return e.ifindex == ifindex_ && e.up && !e.carrier; }));
+  netns_.enter_here();
+  TestNetns::run("ip link del v0");
+  EXPECT_TRUE(wait_for<LinkEvent>(
+      events, [&](const LinkEvent& e) { return e.ifindex == ifindex_ && e.removed; }));
+}
+
+// --- routes ---
+
+TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {
+  TestNetns::run(
+      "ip route add 10.50.0.0/16 via 10.99.0.2 mtu lock 1300 src 10.99.0.1 && "
+      "ip route add fd50::/64 via fd99::2 && ip route add 10.51.0.0/16 via inet6 fd99::2");
+  auto lookup = RouteLookup::open();
+  ASSERT_TRUE(lookup.ok());
+  auto on_link = lookup.value().find({.remote = kThere4});
+  ASSERT_TRUE(on_link.ok()) << on_link.error().text;
+  EXPECT_EQ(on_link.value().kind, Route::Kind::kUnicast);
+  EXPECT_EQ(on_link.value().oif, ifindex_);
+  EXPECT_EQ(on_link.value().next_hop, kThere4);
+  EXPECT_EQ(on_link.value().source, kHere4);
+  EXPECT_EQ(on_link.value().mtu, 0u);
+
+  auto far = lookup.value().find({.remote = addr("10.50.1.1")});
+  ASSERT_TRUE(far.ok());
+  EXPECT_EQ(far.value().next_hop, kThere4);
+  EXPECT_EQ(far.value().mtu, 1300u);
+  EXPECT_TRUE(far.value().mtu_locked);
+
+  auto six = lookup.value().find({.remote = addr("fd50::5"), .local = kHere6});
+  ASSERT_TRUE(six.ok());
+  EXPECT_EQ(six.value().next_hop, kThere6);
+  EXPECT_EQ(six.value().source, kHere6);
+  EXPECT_EQ(lookup.value().find({.remote = addr("10.51.0.1")}).value().next_hop, kThere6);
+}
+
+TEST_F(NetTest, TellsOwnAddressesAndUnreachableOnes) {
+  TestNetns::run(
+      "ip route add unreachable 10.52.0.0/16 && ip route add prohibit 10.53.0.0/16 && "
+      "ip route add unreachable fd52::/64");
+  auto lookup = RouteLookup::open();
+  ASSERT_TRUE(lookup.ok());
+  EXPECT_EQ(lookup.value().find({.remote = kHere4}).value().kind, Route::Kind::kLocal);
+  EXPECT_EQ(lookup.value().find({.remote = kHere6}).value().kind, Route::Kind::kLocal);
+  EXPECT_EQ(lookup.value().find({.remote = addr("10.99.0.255")}).value().kind, Route::Kind::kOther);
+  EXPECT_EQ(lookup.value().find({.remote = addr("192.0.2.1")}).error().code, ENETUNREACH);
+  EXPECT_EQ(lookup.value().find({.remote = addr("2001:db8::1")}).error().code, ENETUNREACH);
+  EXPECT_EQ(lookup.value().find({.remote = addr("10.52.0.1")}).error().code, EHOSTUNREACH);
+  EXPECT_EQ(lookup.value().find({.remote = addr("10.53.0.1")}).error().code, EACCES);
+  EXPECT_EQ(lookup.value().find({.remote = addr("fd52::1")}).error().code, EHOSTUNREACH);
+}
+
+TEST_F(NetTest, AsksWithPortsAndUser) {
+  TestNetns::run(
+      "ip route add default via 10.99.0.2 table 77 && "
+      "ip rule add ipproto tcp dport 443 lookup 77 pref 100 && "
+      "ip rule add uidrange 1234-1234 lookup 77 pref 101");
+  auto lookup = RouteLookup::open();
+  ASSERT_TRUE(lookup.ok());
+  const IpAddr far = addr("192.0.2.1");
+  EXPECT_FALSE(lookup.value().find({.remote = far, .remote_port = 80}).ok());
+  EXPECT_TRUE(lookup.value().find({.remote = far, .remote_port = 443}).ok());
+  EXPECT_TRUE(lookup.value().find({.remote = far, .remote_port = 80, .uid = 1234}).ok());
+}
+
+// --- neighbours ---
+
+TEST_F(NetTest, ResolvesAPeerTheKernelDoesNotKnow) {
+  auto events = NetEvents::open();
+  auto neighbours = Neighbours::open();
+  ASSERT_TRUE(events.ok() && neighbours.ok());
+  for (const IpAddr& peer : {kThere4, kThere6}) {
+    ASSERT_FALSE(neighbours.value().get(ifindex_, peer).has_value());
+    ASSERT_TRUE(neighbours.value().keep(ifindex_, peer).ok());
+    EXPECT_TRUE(wait_for<Neighbour>(events.value(), [&](const Neighbour& n) {
+      return n.address == peer && n.ifindex == ifindex_ && n.mac.has_value();
+    }));
+    const auto known = neighbours.value().get(ifindex_, peer);
+    ASSERT_TRUE(known && known->mac);
+    EXPECT_TRUE(known->managed);
+  }
+  netns_.enter_there();
+  const MacAddr expected = read_device("v1").value().mac;
+  netns_.enter_here();
+  EXPECT_EQ(*neighbours.value().get(ifindex_, kThere4)->mac, expected);
+}
+
+TEST_F(NetTest, ReportsAHostThatDoesNotAnswer) {
+  TestNetns::run("echo 100 > /proc/sys/net/ipv4/neigh/v0/retrans_time_ms");
+  auto events = NetEvents::open();
+  auto neighbours = Neighbours::open();
+  ASSERT_TRUE(events.ok() && neighbours.ok());
+  ASSERT_TRUE(neighbours.value().keep(ifindex_, addr("10.99.0.77")).ok());
+  EXPECT_TRUE(wait_for<Neighbour>(events.value(), [](const Neighbour& n) {
+    return n.failed && !n.mac && n.address == addr("10.99.0.77");
+  }));
+}
+
+TEST_F(NetTest, KeepsNeighboursThroughDeletionCarrierLossAndDoubt) {
+  auto events = NetEvents::open();
+  auto opened = Neighbours::open();
+  ASSERT_TRUE(events.ok() && opened.ok());
+  Neighbours& neighbours = opened.value();
+  const auto resolved = [](const Neighbour& n) { return n.address == kThere4 && n.mac; };
+  ASSERT_TRUE(neighbours.keep(ifindex_, kThere4).ok());
+  ASSERT_TRUE(wait_for<Neighbour>(events.value(), resolved));
+
+  TestNetns::run("ip neigh del 10.99.0.2 dev v0");
+  bool deleted = false;
+  EXPECT_TRUE(wait_for<Neighbour>(events.value(), [&](const Neighbour& n) {
+    neighbours.on_event(n);
+    deleted = deleted || n.deleted;
+    return deleted && resolved(n);
+  }));
+
+  netns_.enter_there();
+  TestNetns::run("ip link set v1 down");
+  EXPECT_TRUE(wait_for<Neighbour>(events.value(), [](const Neighbour& n) { return n.deleted; }));
+  TestNetns::run("ip link set v1 up");
+  EXPECT_TRUE(wait_for<LinkEvent>(events.value(), [](const LinkEvent& e) { return e.carrier; }));
+  netns_.enter_here();
+  neighbours.on_carrier(ifindex_);
+  EXPECT_TRUE(wait_for<Neighbour>(events.value(), resolved));
+
+  EXPECT_TRUE(neighbours.refresh(ifindex_, kThere4).ok());
+  EXPECT_TRUE(neighbours.get(ifindex_, kThere4)->managed) << "a probe must not lose the flag";
+  neighbours.drop(ifindex_, kThere4);
+  EXPECT_FALSE(neighbours.get(ifindex_, kThere4)->managed);
+  EXPECT_EQ(neighbours.kept(), 0u);
+}
+
+// --- connections of the kernel ---
+
+TEST_F(NetTest, ListsConnectionsOfAPortInBothFamilies) {
+  const UniqueFd server = listening(IpAddr{}, 7000);  // both families
+  const UniqueFd other = listening(kHere4, 7001);
+  netns_.enter_there();
+  std::vector<UniqueFd> clients;
+  clients.push_back(connected(kHere4, 7000));
+  clients.push_back(connected(kHere6, 7000));
+  clients.push_back(connected(kHere4, 7001));
+  netns_.enter_here();
+  auto found = kernel_connections(7000);
+  ASSERT_TRUE(found.ok()) << found.error().text;
+  ASSERT_EQ(found.value().size(), 2u);
+  std::sort(found.value().begin(), found.value().end());
+  for (std::size_t i = 0; i < 2; ++i) {
+    const FourTuple& tuple = found.value()[i];
+    EXPECT_EQ(tuple.local_port, 7000);
+    EXPECT_NE(tuple.remote_port, 0);
+  }
+  EXPECT_EQ(found.value()[0].local, kHere4);
+  EXPECT_EQ(found.value()[0].remote, kThere4);
+  EXPECT_EQ(found.value()[1].local, kHere6);
+  EXPECT_EQ(found.value()[1].remote, kThere6);
+}
+
+TEST_F(NetTest, ListsHalfOpenAndFinishedConnections) {
+  // The peer's answers to the SYN-ACK are lost, so the first connection stays half open.
+  const UniqueFd server = listening(IpAddr{}, 7000);
+  TestNetns::run("ip route add blackhole 10.60.0.1");
+  netns_.enter_there();
+  TestNetns::run("ip addr add 10.60.0.2/32 dev v1");
+  netns_.enter_here();
+  TestNetns::run(
+      "ip route add 10.60.0.2/32 dev v0 && ip neigh replace 10.60.0.2 dev v0 "
+      "lladdr 02:00:00:00:00:99 nud permanent");
+  netns_.enter_there();
+  UniqueFd half(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const Name from(addr("10.60.0.2"), 5555), to(kHere4, 7000);
+  ASSERT_EQ(::bind(half.get(), from.get(), from.length), 0);
+  ASSERT_EQ(::connect(half.get(), to.get(), to.length), -1);
+  ASSERT_EQ(errno, EINPROGRESS);
+  UniqueFd finished = connected(kHere4, 7000);
+  netns_.enter_here();
+  {
+    UniqueFd accepted(::accept(server.get(), nullptr, nullptr));
+    ASSERT_TRUE(accepted.valid());
+  }  // closed first: TIME-WAIT stays here
+  finished.reset();
+  auto found = kernel_connections(7000);
+  ASSERT_TRUE(found.ok());
+  const auto has = [&](const IpAddr& remote) {
+    return std::any_of(found.value().begin(), found.value().end(),
+                       [&](const FourTuple& t) { return t.remote == remote && t.local == kHere4; });
+  };
+  EXPECT_TRUE(has(addr("10.60.0.2"))) << "half open";
+  EXPECT_TRUE(has(kThere4)) << "TIME-WAIT";
+}
+
+// --- ownership ---
+
+TEST_F(NetTest, AcceptsAListeningSocketAsProof) {
+  const std::uint64_t cookie = own_netns_cookie().value();
+  const IpAddr local[] = {kHere4, kHere6};
+  const UniqueFd fd = listening(kHere4, 7000);
+  auto proof = check_listener(fd.get(), cookie, local);
+  ASSERT_TRUE(proof.ok()) << proof.error().text;
+  EXPECT_EQ(proof.value().port, 7000);
+  EXPECT_EQ(proof.value().address, kHere4);
+  EXPECT_EQ(proof.value().family, AF_INET);
+  EXPECT_TRUE(proof.value().reuse_address);
+  EXPECT_FALSE(proof.value().reuse_port);
+  const UniqueFd copy(::dup(fd.get()));
+  EXPECT_EQ(check_listener(copy.get(), cookie, local).value().cookie, proof.value().cookie);
+
+  const UniqueFd any = listening(IpAddr{}, 7001);
+  auto wildcard = check_listener(any.get(), cookie, local);
+  ASSERT_TRUE(wildcard.ok());
+  EXPECT_TRUE(wildcard.value().address.is_any());
+  EXPECT_FALSE(wildcard.value().v6_only);
+  EXPECT_NE(wildcard.value().cookie, proof.value().cookie);
+}
+
+TEST_F(NetTest, RefusesWhatProvesNothing) {
+  const std::uint64_t cookie = own_netns_cookie().value();
+  const IpAddr local[] = {kHere4};
+  const auto refused = [&](const UniqueFd& fd) {
+    auto proof = check_listener(fd.get(), cookie, local);
+    return proof.ok() ? 0 : proof.error().code;
+  };
+  EXPECT_EQ(refused(bound(kHere4, 7000)), EINVAL) << "bound only";
+  EXPECT_EQ(refused(listening(kHere6, 7000)), EADDRNOTAVAIL) << "not an address of ours";
+  EXPECT_EQ(refused(UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0))), EPROTOTYPE);
+  EXPECT_EQ(refused(UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))), EAFNOSUPPORT);
+  EXPECT_EQ(refused(UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC))), ENOTSOCK);
+  EXPECT_EQ(refused(UniqueFd(-1)), ENOTSOCK);
+  constexpr int kMptcp = 262;
+  UniqueFd mptcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, kMptcp));
+  if (mptcp.valid()) {
+    const Name name(kHere4, 7002);
+    ASSERT_EQ(::bind(mptcp.get(), name.get(), name.length), 0);
+    ASSERT_EQ(::listen(mptcp.get(), 1), 0);
+    EXPECT_EQ(refused(mptcp), EPROTONOSUPPORT);
+  }
+  netns_.enter_there();
+  const UniqueFd foreign = listening(kThere4, 7000);
+  netns_.enter_here();
+  EXPECT_EQ(refused(foreign), EXDEV);
+}
+
+TEST_F(NetTest, ChecksASocketThatIsAboutToConnect) {
+  const std::uint64_t cookie = own_netns_cookie().value();
+  const UniqueFd fresh = tcp_socket(kHere4);
+  auto facts = check_socket(fresh.get(), cookie);
+  ASSERT_TRUE(facts.ok());
+  EXPECT_EQ(facts.value().port, 0);
+  EXPECT_TRUE(facts.value().address.is_any());
+}
+
+TEST_F(NetTest, HeldPortsAreNobodyElses) {
+  auto held = hold_port(kHere4);
+  ASSERT_TRUE(held.ok());
+  ASSERT_NE(held.value().port, 0);
+  const UniqueFd rival = tcp_socket(kHere4);  // with SO_REUSEADDR
+  const Name name(kHere4, held.value().port);
+  EXPECT_EQ(::bind(rival.get(), name.get(), name.length), -1);
+  EXPECT_EQ(errno, EADDRINUSE);
+  EXPECT_EQ(hold_port(kHere4, held.value().port).error().code, EADDRINUSE);
+
+  auto wildcard = hold_port(IpAddr{});
+  ASSERT_TRUE(wildcard.ok());
+  EXPECT_EQ(hold_port(kHere4, wildcard.value().port).error().code, EADDRINUSE);
+  EXPECT_EQ(hold_port(kHere6, wildcard.value().port).error().code, EADDRINUSE);
+  EXPECT_EQ(hold_port(addr("192.0.2.1")).error().code, EADDRNOTAVAIL);
+}
+
+}  // namespace
+}  // namespace toe::engine::net
