@@ -1,12 +1,14 @@
-# toe_folder(NAME [CORE] [LINK folder...] [LIBRARIES target...])
+# toe_folder(NAME [CORE] [THREADS] [LINK folder...] [LIBRARIES target...])
 #
 # src/NAME/**/*.cc becomes the static library toe_NAME, its *_test.cc the unit test program
 # toe_NAME_test. A folder without sources is a header-only library.
+# THREADS: several threads or processes meet in it: its unit tests run under the thread sanitizer
+# too, those of other folders do not.
 # CORE: compiled without exceptions and run-time type information.
 # Left out of the library: main.cc, and libtoe's preload/ and preload*.cc, whose functions carry
 # the names of libc and would replace them in every program that links the library.
 function(toe_folder name)
-  cmake_parse_arguments(ARG "CORE" "" "LINK;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "CORE;THREADS" "" "LINK;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
@@ -28,7 +30,7 @@ function(toe_folder name)
     target_link_libraries(toe_${name} INTERFACE ${ARG_LINK} ${ARG_LIBRARIES})
   endif()
 
-  if(tests)
+  if(tests AND (ARG_THREADS OR NOT TOE_SANITIZE MATCHES "thread"))
     toe_unit_test(toe_${name}_test SOURCES ${tests} LINK toe_${name})
   endif()
 endfunction()
