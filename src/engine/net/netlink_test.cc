@@ -45,8 +45,8 @@ TEST(Attributes, StopsAtAnAttributeThatClaimsTooMuch) {
   mnl_attr_put_u32(&message, 1, 1);
   auto* liar = static_cast<nlattr*>(mnl_nlmsg_get_payload_tail(&message));
   mnl_attr_put_u32(&message, 2, 2);
-  for (const std::uint16_t length : {0, 3, 9, 4000}) {
-    liar->nla_len = length;
+  for (const int length : {0, 3, 9, 4000}) {
+    liar->nla_len = static_cast<std::uint16_t>(length);
     const Attributes attributes(message, sizeof(ifinfomsg));
     EXPECT_TRUE(attributes.u32(1).has_value());
     EXPECT_FALSE(attributes.u32(2).has_value()) << length;
@@ -54,7 +54,8 @@ TEST(Attributes, StopsAtAnAttributeThatClaimsTooMuch) {
 }
 
 TEST(Parsers, RefuseMessagesShorterThanTheirHeader) {
-  for (const std::uint16_t type : {RTM_NEWLINK, RTM_NEWADDR, RTM_NEWNEIGH}) {
+  for (const std::uint16_t type :
+       {std::uint16_t{RTM_NEWLINK}, std::uint16_t{RTM_NEWADDR}, std::uint16_t{RTM_NEWNEIGH}}) {
     Request request(type, 0);
     EXPECT_FALSE(parse_link(request.message()).has_value());
     EXPECT_FALSE(parse_address(request.message()).has_value());

@@ -37,7 +37,7 @@ class TestNetns {
     enter_here();
   }
   ~TestNetns() {
-    if (original_.valid()) enter(original_);
+    if (permitted()) enter(original_);
   }
   TestNetns(const TestNetns&) = delete;
   TestNetns& operator=(const TestNetns&) = delete;
