@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
-#include <ctime>
 #include <iostream>
 #include <memory>
 #include <vector>
@@ -17,8 +15,6 @@
 
 namespace toe::clients {
 namespace {
-
-volatile std::sig_atomic_t stop_asked = 0;
 
 struct Connection {
   Fd fd;
@@ -50,7 +46,7 @@ class Steady {
     }
     loop();
     finished_ = now_ns();
-    if (options_.idle > 0) stay_idle();
+    if (options_.idle > 0) stay_silent(epoll_.get(), options_.idle, "echoload");
   }
 
   nlohmann::json report(const std::string& reason) const {
@@ -198,20 +194,6 @@ class Steady {
     ++done_;
     --outstanding_;
     queue_message(c, now);
-  }
-
-  /// Every connection has had its message. Nothing may arrive until the time is over or SIGTERM.
-  void stay_idle() {
-    std::signal(SIGTERM, [](int) { stop_asked = 1; });
-    std::cerr << "echoload: idle with " << connections_.size() << " connections" << std::endl;
-    const std::uint64_t end = now_ns() + seconds_ns(options_.idle);
-    epoll_event event{};
-    while (stop_asked == 0 && now_ns() < end) {
-      const std::uint64_t left_ms = (end - now_ns()) / 1'000'000 + 1;
-      const int ready = ::epoll_wait(epoll_.get(), &event, 1,
-                                     static_cast<int>(std::min<std::uint64_t>(left_ms, 10'000)));
-      if (ready > 0) throw RunFailed("an idle connection had something to read");
-    }
   }
 
   static std::string name_of(const Connection& c) {

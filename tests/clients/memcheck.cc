@@ -31,6 +31,7 @@ struct Options {
   std::size_t min_size = 1;
   std::size_t max_size = 100 * 1024;
   double get_ratio = 0.5;
+  double idle = 0;  ///< after the last answer, stay silent this many seconds
   std::uint64_t seed = 1;
   std::string json;
   std::string tuples;  ///< file that receives the connections' addresses
@@ -81,6 +82,7 @@ class Run {
       }
     }
     finished_ = now_ns();
+    if (options_.idle > 0) stay_silent(epoll_.get(), options_.idle, "memcheck");
   }
 
   nlohmann::json report(const std::string& reason) const {
@@ -292,6 +294,7 @@ int main(int argc, char** argv) {
   app.add_option("--min-size", options.min_size)->check(CLI::Range(1, 1000000));
   app.add_option("--max-size", options.max_size)->check(CLI::Range(1, 1000000));
   app.add_option("--get-ratio", options.get_ratio)->check(CLI::Range(0.0, 1.0));
+  app.add_option("--idle", options.idle, "after the last answer, stay silent for this many s");
   app.add_option("--seed", options.seed);
   app.add_option("--json", options.json, "file of the result (default: stdout)");
   app.add_option("--tuples", options.tuples, "file that receives the addresses once connected");

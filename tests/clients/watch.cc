@@ -1,8 +1,10 @@
 #include "watch.h"
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -10,6 +12,11 @@
 #include "net.h"
 
 namespace toe::clients {
+namespace {
+
+volatile std::sig_atomic_t stop_asked = 0;
+
+}  // namespace
 
 void Progress::moved(std::uint64_t now) {
   if (now > last_) longest_ = std::max(longest_, now - last_);
@@ -53,6 +60,19 @@ void write_tuples(const std::string& path, const std::vector<int>& fds, const st
   nlohmann::json tuples = nlohmann::json::array();
   for (const int fd : fds) tuples.push_back({{"local", local_of(fd).text()}, {"remote", remote}});
   write_json(path, tuples);
+}
+
+void stay_silent(int epoll, double seconds, const std::string& name) {
+  std::signal(SIGTERM, [](int) { stop_asked = 1; });
+  std::cerr << name << ": idle with all connections open" << std::endl;
+  const std::uint64_t end = now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
+  epoll_event event{};
+  for (std::uint64_t now = now_ns(); stop_asked == 0 && now < end; now = now_ns()) {
+    const std::uint64_t left_ms = std::min<std::uint64_t>((end - now) / 1'000'000 + 1, 10'000);
+    if (::epoll_wait(epoll, &event, 1, static_cast<int>(left_ms)) > 0) {
+      throw RunFailed("an idle connection had something to read");
+    }
+  }
 }
 
 double own_cpu_seconds() {

@@ -54,6 +54,9 @@ class Ticker {
 void write_json(const std::string& path, const nlohmann::json& value);
 /// Writes the list of {"local","remote"} of connected sockets, as the kernel names them.
 void write_tuples(const std::string& path, const std::vector<int>& fds, const std::string& remote);
+/// Waits for the time's or SIGTERM's end while nothing may become readable in `epoll`. Says
+/// "NAME: idle" on stderr first.
+void stay_silent(int epoll, double seconds, const std::string& name);
 /// CPU seconds of this process so far.
 double own_cpu_seconds();
 

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""What the program says when it cannot start, and its exit statuses."""
+import json
+import subprocess
+
+import harness
+from harness import FLEXTOE, SERVER_DEV, case, check, echo_server, need_engine
+
+
+def one_sentence(done, status, *words):
+    """Exit `status`, nothing on stdout, one line on stderr that holds `words`."""
+    check(done.returncode == status, f"exit {done.returncode} instead of {status}: {done.stderr}")
+    lines = done.stderr.strip().splitlines()
+    check(len(lines) == 1, f"not one line: {done.stderr!r}")
+    for word in words:
+        check(word in lines[0], f"{word!r} is not in: {lines[0]}")
+    check(done.stdout == "", f"stdout: {done.stdout!r}")
+
+
+def attempt(bed, *argv):
+    return bed.server.run([FLEXTOE, *argv], check=False, seconds=20)
+
+
+@case
+def second_engine(bed):
+    """The same name, and another name on the same device."""
+    need_engine()
+    one_sentence(attempt(bed, "run", "--dev", SERVER_DEV), 1, str(bed.engine.pid))
+    one_sentence(attempt(bed, "run", "--dev", SERVER_DEV, "--name", "other"), 1, SERVER_DEV)
+    check(bed.engine.ask("status")["dev"] == SERVER_DEV, "the first engine is gone")
+
+
+@case
+def stale_socket(bed):
+    """A killed engine's socket is in nobody's way."""
+    need_engine()
+    bed.engine.process.kill()
+    one_sentence(attempt(bed, "status"), 1)
+    bed.engine = harness.Engine(bed.lab)
+    check(bed.engine.ask("status")["pid"] == bed.engine.pid, "not the new engine's status")
+
+
+@case
+def missing_privilege(bed):
+    need_engine()
+    done = bed.server.run(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
+                           FLEXTOE, "run", "--dev", SERVER_DEV, "--name", "other"], check=False)
+    one_sentence(done, 1)
+
+
+@case
+def missing_interface(bed):
+    need_engine()
+    one_sentence(attempt(bed, "run", "--dev", "nosuch0", "--name", "other"), 1, "nosuch0")
+
+
+@case
+def no_engine(bed):
+    need_engine()
+    check(bed.engine.stop() == 0, "not a clean exit")
+    for verb in ("status", "conns", "stats"):
+        one_sentence(attempt(bed, verb, "--json"), 1)
+    one_sentence(attempt(bed, "exec", "--strict", "--", "/bin/true"), 1)
+    check(attempt(bed, "exec", "--", "/bin/true").returncode == 0, "exec needs no engine")
+
+
+@case
+def usage(bed):
+    need_engine()
+    for words in (["run", "--no-such-flag"], ["nosuchverb"], ["conns", "--no-such-flag"],
+                  ["run", "--dev"], ["exec", "--no-such-flag", "--", "/bin/true"]):
+        done = attempt(bed, *words)
+        check(done.returncode == 2, f"{words}: exit {done.returncode}")
+        check(done.stderr.strip() and not done.stdout, f"{words}: nothing said on stderr")
+
+
+@case
+def exec_statuses(bed):
+    """exec replaces itself: same pid, the program's own exit status."""
+    need_engine()
+    check(attempt(bed, "exec", "--", "/no/such/program").returncode == 127, "not found is 127")
+    check(attempt(bed, "exec", "--", "/etc/passwd").returncode == 126, "not executable is 126")
+    check(attempt(bed, "exec", "--", "sh", "-c", "exit 42").returncode == 42, "exit 42 was lost")
+    process = bed.server.start(bed.under_engine(["sh", "-c", "echo $$; exec sleep 0.2"]))
+    check(process.wait(5) == 0 and process.output().strip() == str(process.pid), "another pid")
+
+
+@case
+def json_of_the_verbs(bed):
+    need_engine()
+    bed.serve(echo_server("level", "0.0.0.0:7001"), 7001)
+    bed.load("echoload", "--server", f"{harness.SERVER}:7001", "-n", "100")
+    status = bed.engine.ask("status")
+    check(status["name"] == "default" and status["pid"] == bed.engine.pid, f"status: {status}")
+    check([p["comm"] for p in status["processes"]] == ["echo_server"], f"status: {status}")
+    check("0.0.0.0:7001" in json.dumps(bed.engine.ask("conns")["listeners"]), "no listener")
+    stats = bed.engine.ask("stats")
+    check(all(isinstance(v, int) for v in {**stats["counters"], **stats["drops"]}.values()),
+          "a counter is no number")
+    check(bed.engine.ask("conns", "--all")["conns"], "no connection in TIME-WAIT or open")
+    for verb in ("status", "conns", "stats", "config"):
+        check(bed.engine.ask(verb)["schema"] == 1, f"{verb}: no schema")
+        text = subprocess.run([FLEXTOE, verb], env=bed.lab.environment(), capture_output=True,
+                              text=True)
+        check(text.returncode == 0 and text.stdout.strip(), f"{verb} says nothing")
+
+
+harness.main()
