@@ -1,0 +1,193 @@
+// Processes and their segments: attach, contexts, death.
+#include <algorithm>
+
+#include "control/impl.h"
+
+namespace toe::control {
+namespace {
+
+constexpr std::uint64_t kScarceBytes = 64ull << 20;  // of arena: time to ask for another segment
+constexpr std::uint32_t kScarceLines = 1024;
+constexpr Nanos kClaimTime = seconds(1);  // between taking an entry and claiming it
+
+}  // namespace
+
+Segment* Control::Impl::segment_of(std::uint32_t id) const {
+  return id < segments.size() ? segments[id].get() : nullptr;
+}
+
+// nullptr for clients that are unknown or going.
+Client* Control::Impl::live_client(ClientId id) {
+  const auto c = clients.find(index_of(id));
+  return c == clients.end() || c->second.leaving ? nullptr : &c->second;
+}
+
+bool Control::Impl::may_use(const Client& c, std::uint32_t segment) const {
+  const auto in = [&](const std::vector<std::uint32_t>& v) {
+    return std::find(v.begin(), v.end(), segment) != v.end();
+  };
+  return in(c.segments) || in(c.shared);
+}
+
+// Makes sure that the client has the segment mapped when the next reply names it.
+void Control::Impl::show_segment(ClientId id, std::uint32_t segment) {
+  Client* client = live_client(id);
+  if (client == nullptr || may_use(*client, segment)) return;
+  client->shared.push_back(segment);
+  world.share_segment(id, SegmentId{segment});
+}
+
+void Control::Impl::refuse(ClientId client, std::uint64_t tag, shm::KernelReason reason,
+                           int error) {
+  if (live_client(client) == nullptr) return;
+  shm::Refused m{};
+  m.reason = reason;
+  m.error = error;
+  reply(client, tag, shm::MessageType::kRefused, m);
+}
+
+void Control::Impl::on_join(const Request& r) {
+  if (clients.size() >= kMaxClients || clients.count(index_of(r.client)) != 0) {
+    return world.drop_client(r.client, "too many processes are attached");
+  }
+  Client& c = clients[index_of(r.client)];
+  c.uid = r.uid;
+  c.pid = r.pid;
+  on_new_segment(r);
+}
+
+void Control::Impl::on_new_segment(const Request& r) {
+  const std::uint32_t id = index_of(r.segment);
+  TOE_CHECK(id < segments.size() && segments[id] == nullptr && r.base != nullptr);
+  Client* c = live_client(r.client);
+  if (c == nullptr || c->segments.size() >= kMaxSegmentsPerClient) {
+    return world.free_segment(r.segment);
+  }
+  segments[id] = std::make_unique<Segment>(r.segment, r.client, c->uid, r.base);
+  c->segments.push_back(id);
+  c->wants_segment = false;
+  flow::Command command = make_command(flow::Command::Kind::kAddSegment);
+  command.segment = r.segment;
+  command.base = r.base;
+  commands.push(command);
+}
+
+// A segment of the client with room for a connection; asks for one more in time.
+Segment* Control::Impl::segment_with_room(ClientId id) {
+  Client* c = live_client(id);
+  if (c == nullptr) return nullptr;
+  Segment* best = nullptr;
+  bool plenty = false;
+  for (const std::uint32_t n : c->segments) {
+    Segment& s = *segments[n];
+    const bool scarce = s.lines_used() + kScarceLines > shm::kLines ||
+                        s.arena().free_bytes() < kScarceBytes;
+    const bool full = s.lines_used() + 2 > shm::kLines ||
+                      s.arena().free_bytes() < 4 * options.initial_ring_bytes;
+    if (!full && best == nullptr) best = &s;
+    plenty |= !scarce;
+  }
+  if (!plenty && !c->wants_segment && c->segments.size() < kMaxSegmentsPerClient) {
+    c->wants_segment = true;
+    world.want_segment(id);
+  }
+  return best;
+}
+
+void Control::Impl::on_context(const Request& r) {
+  const Client* c = live_client(r.client);
+  if (c == nullptr) return;
+  Segment* segment = segment_of(index_of(r.segment));
+  if (segment == nullptr || segment->removing || !may_use(*c, index_of(r.segment))) {
+    return refuse(r.client, r.tag, shm::KernelReason::kInternal, EINVAL);
+  }
+  const std::uint32_t slot = busy() ? 0 : segment->open_context(r.client);
+  if (slot == 0) return refuse(r.client, r.tag, shm::KernelReason::kLimit, 0);
+  flow::Command command = make_command(flow::Command::Kind::kOpenContext);
+  command.segment = r.segment;
+  command.slot = slot;
+  command.doorbell = r.doorbell;
+  command.client = r.client;
+  commands.push(command);
+  shm::ContextMessage m{};
+  m.segment_id = index_of(r.segment);
+  m.doorbell = r.doorbell;
+  m.slot = slot;
+  reply(r.client, r.tag, shm::MessageType::kContextReady, m);
+}
+
+// The process is gone. Its contexts stop now; what it held is given up by a job, which sees all
+// of it because nothing new is given to a leaving client.
+void Control::Impl::on_leave(ClientId id) {
+  Client* c = live_client(id);
+  if (c == nullptr) return;
+  c->leaving = true;
+  for (const auto* list : {&c->segments, &c->shared}) {
+    for (const std::uint32_t n : *list) {
+      if (segments[n] == nullptr) continue;
+      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
+        if (segments[n]->context_owner(slot) != id) continue;
+        flow::Command command = make_command(flow::Command::Kind::kCloseContext);
+        command.segment = SegmentId{n};
+        command.slot = slot;
+        commands.push(command);
+      }
+    }
+  }
+  for (std::uint32_t i = 0; i < listeners.size(); ++i) {
+    Listener& l = listeners[i];
+    if (!l.used || l.closing || !holds_listener(l, id)) continue;
+    release_listener(i, id, true);
+    if (l.closing) continue;
+    // Others go on accepting: what the dead process took but did not claim is found later.
+    const std::uint64_t head =
+        segments[l.segment]->line(l.line).rx_head.load(std::memory_order_relaxed);
+    Job sweep;
+  sweep.kind = Job::Kind::kSweep;
+    sweep.listener = i;
+    sweep.serial = l.serial;
+    sweep.limit = std::min(head, l.announced);
+    sweep.start = now + kClaimTime;
+    jobs.push_back(sweep);
+  }
+  Job job;
+  job.kind = Job::Kind::kLeave;
+  job.client = id;
+  jobs.push_back(job);
+}
+
+// All its connections have been visited: contexts and segments follow.
+void Control::Impl::finish_leave(ClientId id) {
+  const auto at = clients.find(index_of(id));
+  TOE_CHECK(at != clients.end());
+  const Client gone = at->second;
+  clients.erase(at);
+  for (const auto* list : {&gone.segments, &gone.shared}) {
+    for (const std::uint32_t n : *list) {
+      if (segments[n] == nullptr) continue;
+      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
+        if (segments[n]->context_owner(slot) == id) segments[n]->close_context(slot);
+      }
+      check_segment(n);
+    }
+  }
+}
+
+// A segment goes when its process is gone and nothing in it is used.
+void Control::Impl::check_segment(std::uint32_t id) {
+  Segment* s = segment_of(id);
+  if (s == nullptr || s->removing || !s->empty()) return;
+  if (clients.count(index_of(s->owner())) != 0) return;
+  s->removing = true;
+  flow::Command command = make_command(flow::Command::Kind::kRemoveSegment);
+  command.segment = SegmentId{id};
+  commands.push(command);
+}
+
+void Control::Impl::on_segment_removed(std::uint32_t id) {
+  TOE_CHECK(id < segments.size() && segments[id] != nullptr && segments[id]->removing);
+  segments[id].reset();
+  world.free_segment(SegmentId{id});
+}
+
+}  // namespace toe::control

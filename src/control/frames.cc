@@ -1,0 +1,95 @@
+// What a frame is for: a half-open connection, a TIME-WAIT record, a listener, or nothing.
+#include "control/impl.h"
+#include "wire/seqnum.h"
+
+namespace toe::control {
+
+using wire::SeqNum;
+
+void Control::Impl::on_frame(Frame frame) {
+  wire::TcpSegment s;
+  const wire::ParseOptions how{static_cast<wire::RxChecksum>(options.partial_checksum_ok)};
+  const bool good =
+      wire::parse_frame(links.frames.bytes(frame), how, s) == wire::ParseVerdict::kOk;
+  if (good && on_segment(s, frame)) return;
+  links.frames.release(frame);
+}
+
+// Number of the connection or attempt with this key, kNil when there is none.
+std::uint32_t Control::Impl::find_live(const flow::FlowKey& key) const {
+  return index.find(key,
+                    [this](std::uint32_t i) -> const flow::FlowKey& { return key_of(i); });
+}
+
+bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {
+  const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
+  const auto n = static_cast<std::uint32_t>(conns.size());
+  const std::uint32_t found = find_live(key);
+  if (found < n) {
+    // The data path owns this flow, or will when it has read its commands.
+    world.reinject(frame);
+    return true;
+  }
+  if (found != kNil) {
+    const std::uint32_t id = found - n;
+    if (attempts[id].state == Attempt::State::kSynReceived) return on_syn_received(id, s, frame);
+    if (attempts[id].state == Attempt::State::kSynSent) on_syn_sent(id, s);
+    return false;  // still waiting: the peer repeats its SYN
+  }
+  std::uint32_t least_iss = 0;
+  if (const std::uint32_t record = time_wait.find(key); record != kNil) {
+    if (!on_time_wait(record, s)) return false;
+    least_iss = time_wait.at(record).snd_nxt + 65537;
+    release_time_wait(record);
+    counters.time_wait_reused.fetch_add(1, std::memory_order_relaxed);
+  }
+  if ((s.flags & (wire::kSyn | wire::kAck | wire::kRst)) == wire::kSyn) {
+    on_syn(s, least_iss);
+  } else {
+    on_stray(s);
+  }
+  return false;
+}
+
+// Closed or listening: RFC 9293 sections 3.10.7.1 and 3.10.7.2.
+void Control::Impl::on_stray(const wire::TcpSegment& s) {
+  counters.stray_segments.fetch_add(1, std::memory_order_relaxed);
+  const bool listening = find_listener(s.dst, s.dst_port) != kNil;
+  if (listening && (s.flags & wire::kAck) == 0) return;
+  send_reset(s);
+}
+
+bool Control::Impl::on_time_wait(std::uint32_t record, const wire::TcpSegment& s) {
+  const TimeWaitRecord& r = time_wait.at(record);
+  if ((s.flags & wire::kRst) != 0) return false;  // RFC 1337: it must not end the wait
+  const bool timestamps = r.ts_on != 0 && s.options.has_timestamp;
+  const bool old = timestamps && SeqNum{s.options.tsval} < SeqNum{r.ts_recent};
+  if ((s.flags & (wire::kSyn | wire::kAck)) == wire::kSyn) {
+    // RFC 6191 section 2: a later timestamp, or a sequence number beyond the old connection's.
+    if (timestamps && SeqNum{s.options.tsval} > SeqNum{r.ts_recent}) return true;
+    if (!old && SeqNum{s.seq} > SeqNum{r.rcv_nxt}) return true;
+  } else if (s.seq_length() == 0 && s.seq == r.rcv_nxt) {
+    return false;  // an acceptable ACK: nothing to answer
+  }
+  if ((s.flags & wire::kFin) != 0 && !old) time_wait.restart(record, now);
+  wire::TcpSegmentHeader h = wire::reply_header(s);
+  h.flags = wire::kAck;
+  h.seq = r.snd_nxt;
+  h.ack = r.rcv_nxt;
+  h.options.has_timestamp = r.ts_on != 0;
+  h.options.tsval = timestamp(timestamp_offset(r.key));
+  h.options.tsecr = r.ts_recent;
+  send(h);
+  return false;
+}
+
+void Control::Impl::release_time_wait(std::uint32_t record) {
+  const flow::FlowKey key = time_wait.at(record).key;
+  time_wait.remove(record);
+  for (PortPool& p : pools) {
+    if (p.local() == key.local && p.holds(key.local_port)) return p.give_back(key.local_port);
+  }
+  port_uses.remove(key.local, key.local_port);
+}
+
+}  // namespace toe::control

@@ -1,0 +1,136 @@
+// Holds: which processes have which connection. The last one to let go closes.
+#include <algorithm>
+
+#include "control/impl.h"
+
+namespace toe::control {
+
+bool Control::Impl::holds(std::uint32_t id, ClientId client) const {
+  const Conn& c = conns[id];
+  if (c.holders == 0) return false;
+  if (c.holder == client) return true;
+  const auto more = more_holders.find(id);
+  return more != more_holders.end() &&
+         std::find(more->second.begin(), more->second.end(), client) != more->second.end();
+}
+
+// False when kMaxHolders processes hold it already.
+bool Control::Impl::add_holder(std::uint32_t id, ClientId client) {
+  Conn& c = conns[id];
+  if (holds(id, client)) return true;
+  if (c.holders == 0) {
+    c.holder = client;
+  } else {
+    std::vector<ClientId>& more = more_holders[id];
+    if (more.size() + 1 >= kMaxHolders) return false;
+    more.push_back(client);
+  }
+  ++c.holders;
+  return true;
+}
+
+// False when the client did not hold it.
+bool Control::Impl::remove_holder(std::uint32_t id, ClientId client) {
+  Conn& c = conns[id];
+  if (!holds(id, client)) return false;
+  --c.holders;
+  const auto more = more_holders.find(id);
+  if (more == more_holders.end()) {
+    c.holder = kNoClient;
+    return true;
+  }
+  std::vector<ClientId>& others = more->second;
+  if (c.holder == client) {
+    c.holder = others.back();
+    others.pop_back();
+  } else {
+    others.erase(std::find(others.begin(), others.end(), client));
+  }
+  if (others.empty()) more_holders.erase(more);
+  return true;
+}
+
+// Takes the connection out of its listener's account.
+void Control::Impl::dequeue(std::uint32_t id) {
+  Conn& c = conns[id];
+  c.queued = false;
+  if (c.listener != kNil) --listeners[c.listener].queued;
+  c.listener = kNil;
+}
+
+// A process took the connection from an accept ring.
+void Control::Impl::on_hold(const flow::Event& e) {
+  const Segment* segment = segment_of(index_of(e.segment));
+  const LineUse use = segment == nullptr ? LineUse{} : segment->line_use(e.line);
+  if (use.kind != LineUse::Kind::kConnection) return;  // ended in the meantime
+  Conn& c = conns[use.record];
+  if (!c.queued) {
+    if (c.holders == 0 || holds(use.record, e.client)) return;
+    return drop_client(e.client, "accepted a connection that another process has");
+  }
+  if (live_client(e.client) == nullptr) {  // died right after accept
+    dequeue(use.record);
+    return on_unheld(use.record, false);
+  }
+  if (c.listener != kNil && !listeners[c.listener].closing &&
+      !holds_listener(listeners[c.listener], e.client)) {
+    return drop_client(e.client, "accepted from a listener that it does not hold");
+  }
+  const std::uint64_t cookie = segment->line(e.line).cookie.load(std::memory_order_acquire);
+  if (cookie != 0 && (conn_by_cookie.count(cookie) != 0 || listener_by_cookie.count(cookie) != 0)) {
+    return drop_client(e.client, "claimed the cookie of another socket");
+  }
+  if (cookie != 0) conn_by_cookie.emplace(cookie, use.record);
+  c.cookie = cookie;
+  c.verified = false;
+  dequeue(use.record);
+  add_holder(use.record, e.client);
+  counters.accepts.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Control::Impl::on_release(const flow::Event& e) {
+  const Segment* segment = segment_of(index_of(e.segment));
+  if (segment == nullptr) return;
+  const LineUse use = segment->line_use(e.line);
+  if (use.kind == LineUse::Kind::kListener) return release_listener(use.record, e.client, false);
+  if (use.kind == LineUse::Kind::kConnection) release_conn(use.record, e.client, e.reset);
+}
+
+void Control::Impl::release_conn(std::uint32_t id, ClientId client, bool reset) {
+  if (!remove_holder(id, client)) return;
+  if (conns[id].holders == 0 && !conns[id].queued) on_unheld(id, reset);
+}
+
+// Nobody has the connection any more.
+void Control::Impl::on_unheld(std::uint32_t id, bool reset) {
+  Conn& c = conns[id];
+  switch (c.state) {
+    case Conn::State::kOpening:
+      c.pool = kNil;  // the port goes back with the attempt
+      drop_attempt(c.attempt);
+      return on_conn_over(id);
+    case Conn::State::kLive:
+      break;
+    case Conn::State::kEnded:
+      return free_conn_line(id);
+    default:
+      return;
+  }
+  if (c.orphan || c.aborting) return;
+  counters.orphans.fetch_add(1, std::memory_order_relaxed);
+  if (orphan_count >= options.max_orphans) return abort_conn(id, ECONNABORTED, true);
+  c.orphan = true;
+  ++orphan_count;
+  flow::Command command = make_command(flow::Command::Kind::kOrphan);
+  command.flow = FlowId{id};
+  command.reset = reset;
+  commands.push(command);
+  if (c.half_closed) on_half_closed(id);
+}
+
+void Control::Impl::drop_client(ClientId client, const char* reason) {
+  counters.misbehaved.fetch_add(1, std::memory_order_relaxed);
+  world.drop_client(client, reason);
+}
+
+}  // namespace toe::control

@@ -1,0 +1,244 @@
+// Control's state and its functions, by file. Private to src/control.
+#ifndef TOE_CONTROL_IMPL_H_
+#define TOE_CONTROL_IMPL_H_
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "control/command_queue.h"
+#include "control/control.h"
+#include "control/key_index.h"
+#include "control/ports.h"
+#include "control/records.h"
+#include "control/routes.h"
+#include "control/segments.h"
+#include "control/time_wait.h"
+#include "control/timers.h"
+#include "wire/parse.h"
+
+namespace toe::control {
+
+inline constexpr std::uint32_t kEventsPerPoll = 128;
+inline constexpr std::uint32_t kTimersPerPoll = 128;
+inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
+inline constexpr std::uint32_t kCommandMargin = 1024;  ///< room below which no new work is begun
+inline constexpr std::uint32_t kMaxDumps = 16;
+inline constexpr std::uint32_t kMaxPools = 256;        ///< local addresses of outgoing connections
+inline constexpr std::uint32_t kHeaderTemplates = 256; ///< kSetHeader under way at once
+
+struct Control::Impl {
+  Impl(const Options& o, const Secrets& s, const Links& l);
+
+  // control.cc: entry points.
+  void on_request(const Request& r);
+  bool poll();
+  Time next_deadline() const;
+  bool busy() const { return commands.room() < kCommandMargin; }
+  void on_timer(std::uint32_t id);
+  void expire_time_wait();
+  bool quiet() const;
+
+  // frames.cc: what a frame is for.
+  void on_frame(Frame frame);
+  bool on_segment(const wire::TcpSegment& s, Frame frame);  // true: the frame was passed on
+  void on_stray(const wire::TcpSegment& s);
+  bool on_time_wait(std::uint32_t record, const wire::TcpSegment& s);  // true: a new SYN, go on
+  void release_time_wait(std::uint32_t record);
+  std::uint32_t find_live(const flow::FlowKey& key) const;
+
+  // transmit.cc: frames out.
+  void send(const wire::TcpSegmentHeader& h);
+  void send_syn(Attempt& a);  // SYN or SYN-ACK
+  void send_attempt_ack(const Attempt& a, std::uint32_t seq, std::uint32_t ack);
+  void send_reset(const wire::TcpSegment& cause);
+  void send_attempt_reset(const Attempt& a);
+  bool fill_addresses(const Attempt& a, wire::TcpSegmentHeader& h);
+  std::uint32_t timestamp(std::uint32_t offset) const;
+  std::uint32_t initial_sequence(const flow::FlowKey& key) const;
+  std::uint32_t timestamp_offset(const flow::FlowKey& key) const;
+
+  // passive.cc: connections from outside.
+  void on_syn(const wire::TcpSegment& s, std::uint32_t least_iss);
+  bool on_syn_received(std::uint32_t id, const wire::TcpSegment& s, Frame frame);
+  bool on_handshake_ack(std::uint32_t id, const wire::TcpSegment& s, Frame frame);
+  void go_on_passive(std::uint32_t id);
+  bool install_passive(std::uint32_t id, const wire::TcpSegment& s);
+  void on_attempt_timer(std::uint32_t id);
+  std::uint8_t window_scale(const shm::SocketOptions& o) const;
+  void take_syn_options(Attempt& a, const wire::TcpSegment& s);
+
+  // active.cc: connections from here.
+  void on_connect(const Request& r);
+  void go_on_active(std::uint32_t id);
+  std::uint32_t pool_of(const IpAddr& local);
+  void pick_port(std::uint32_t id);
+  void begin_connect(std::uint32_t id);
+  void on_syn_sent(std::uint32_t id, const wire::TcpSegment& s);
+  void install_active(std::uint32_t id, const wire::TcpSegment& s);
+  void fail_connect(std::uint32_t id, int error, shm::KernelReason reason);
+  void on_held_port(const Request& r);
+
+  // attempts.cc: the table of half-open connections.
+  std::uint32_t new_attempt();
+  void drop_attempt(std::uint32_t id);
+  void stop_waiting(std::uint32_t id);
+  void index_attempt(std::uint32_t id);
+  const flow::FlowKey& key_of(std::uint32_t id) const;
+
+  // install.cc: from a finished handshake to a flow.
+  std::uint32_t new_conn(Segment& segment, std::uint32_t uid);
+  void fill_line(std::uint32_t id, const flow::FlowKey& key, const shm::SocketOptions& o);
+  void fill_flow(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o);
+  void fill_protocol(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o);
+  void install(std::uint32_t id, const Attempt& a);
+  wire::HeaderTemplate make_header(std::uint32_t id, bool timestamps);
+  std::uint16_t send_mss(std::uint32_t id, bool timestamps) const;
+
+  // connections.cc: events of the data path.
+  void on_event(const flow::Event& e);
+  void on_flow_event(const flow::Event& e);
+  void on_closed(const flow::Event& e);
+  void on_congestion(const flow::Event& e);
+  void push_congestion(std::uint32_t id);
+  void on_half_closed(std::uint32_t id);
+  void arm_conn(std::uint32_t id);
+  void on_conn_timer(std::uint32_t id);
+  void abort_conn(std::uint32_t id, int error, bool reset);
+  void remove_conn(std::uint32_t id);
+  void enter_time_wait(std::uint32_t id);
+  void on_conn_over(std::uint32_t id);
+  void free_conn_line(std::uint32_t id);
+  void give_back_user(std::uint32_t uid);
+
+  // rings.cc: growth, accounting.
+  shm::RingRef take_ring(Segment& segment, std::uint32_t uid, std::uint32_t bytes);
+  void free_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring);
+  void grow_rx(std::uint32_t id);
+  void grow_tx(std::uint32_t id);
+  void on_ring_free(const flow::Event& e, bool rx);
+
+  // holders.cc: who holds which line.
+  bool add_holder(std::uint32_t id, ClientId client);
+  bool remove_holder(std::uint32_t id, ClientId client);
+  bool holds(std::uint32_t id, ClientId client) const;
+  void on_hold(const flow::Event& e);
+  void on_release(const flow::Event& e);
+  void release_conn(std::uint32_t id, ClientId client, bool reset);
+  void on_unheld(std::uint32_t id, bool reset);
+  void dequeue(std::uint32_t id);
+  void drop_client(ClientId client, const char* reason);
+
+  // listeners.cc
+  void on_listen(const Request& r);
+  void on_marked(const Request& r);
+  std::uint32_t find_listener(const IpAddr& local, std::uint16_t port) const;
+  std::uint32_t exact_listener(const Request& r) const;
+  bool join_listener(std::uint32_t id, const Request& r);
+  std::uint32_t new_listener(const Request& r, Segment& segment);
+  void release_listener(std::uint32_t id, ClientId client, bool all);
+  void close_listener(std::uint32_t id);
+  void finish_listener(std::uint32_t id);
+  bool holds_listener(const Listener& l, ClientId client) const;
+  void reply_line(const Request& r, shm::MessageType type, std::uint32_t segment,
+                  std::uint32_t line);
+
+  // clients.cc: processes and segments.
+  void on_join(const Request& r);
+  void on_new_segment(const Request& r);
+  void on_leave(ClientId id);
+  void finish_leave(ClientId id);
+  void on_context(const Request& r);
+  Segment* segment_of(std::uint32_t id) const;
+  Client* live_client(ClientId id);
+  bool may_use(const Client& c, std::uint32_t segment) const;
+  void show_segment(ClientId id, std::uint32_t segment);
+  Segment* segment_with_room(ClientId id);
+  void check_segment(std::uint32_t id);
+  void on_segment_removed(std::uint32_t id);
+  void refuse(ClientId client, std::uint64_t tag, shm::KernelReason reason, int error);
+  template <typename M>
+  void reply(ClientId client, std::uint64_t tag, shm::MessageType type, M& message);
+
+  // queries.cc
+  void on_show(const Request& r);
+  void on_info(const Request& r);
+  void on_option(const Request& r);
+  int set_option(const Request& r, const LineUse& use);
+  void push_mss(std::uint32_t id);
+  std::uint8_t kernel_state(std::uint32_t id) const;
+  void fill_info(std::uint32_t id, shm::InfoReply& info) const;
+
+  // dump.cc
+  void on_dump(Dump* dump);
+  bool step_dump();
+  std::int32_t pid_of(ClientId id) const;
+  void dump_conn(std::uint32_t id, Dump& dump) const;
+  void dump_listener(const Listener& l, Dump& dump) const;
+  void dump_time_wait(std::uint32_t i, Dump& dump) const;
+  void dump_attempt(const Attempt& a, Dump& dump) const;
+
+  // jobs.cc
+  bool step_jobs();
+  bool visit(Job& job, std::uint32_t id);  // false: again later
+  void visit_leave(const Job& job, std::uint32_t id);
+  void visit_listener(const Job& job, std::uint32_t id);
+  void visit_attempt(const Job& job, std::uint32_t id);
+  bool visit_route(const Job& job, std::uint32_t id);
+  std::uint32_t job_length(const Job& job) const;
+  void finish_job(const Job& job);
+  void on_route(const Request& r);
+  void on_address_gone(const IpAddr& local);
+  void on_stop();
+
+  Options options;
+  Secrets secrets;
+  Links links;
+  World& world;
+  std::span<flow::Flow> flows;
+  CommandQueue commands;
+  Counters counters;
+  Time now{};
+  bool stopping = false;
+
+  const Congestion* default_congestion;
+  std::vector<Conn> conns;
+  std::vector<std::uint32_t> free_conns;
+  std::vector<Attempt> attempts;
+  std::vector<std::uint32_t> free_attempts;
+  std::uint32_t live_conns = 0;               ///< kOpening, kLive, kRemoving
+  std::uint32_t orphan_count = 0;
+  KeyIndex index;                             ///< connections, then attempts
+  TimerWheel timers;                          ///< the same numbers
+  TimeWaitTable time_wait;
+  RouteCache routes;
+  std::vector<PortPool> pools;
+  PortUses port_uses;
+  std::vector<Listener> listeners;
+  std::vector<std::uint32_t> free_listeners;
+  std::vector<std::uint32_t> listeners_on_port;   ///< first of each port
+  std::vector<std::unique_ptr<Segment>> segments;
+  std::unordered_map<std::uint32_t, Client> clients;
+  std::unordered_map<std::uint32_t, User> users;
+  std::unordered_map<std::uint64_t, std::uint32_t> conn_by_cookie;
+  std::unordered_map<std::uint64_t, std::uint32_t> listener_by_cookie;
+  std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
+  std::deque<Job> jobs;
+  std::deque<Dump*> dumps;
+  std::vector<wire::HeaderTemplate> headers;      ///< templates lent to kSetHeader
+  std::vector<std::uint32_t> free_headers;
+};
+
+template <typename M>
+void Control::Impl::reply(ClientId client, std::uint64_t tag, shm::MessageType type, M& message) {
+  message.header = {type, sizeof(M), tag};
+  world.reply(client, {reinterpret_cast<const std::uint8_t*>(&message), sizeof(M)});
+}
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_IMPL_H_

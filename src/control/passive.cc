@@ -1,0 +1,200 @@
+// Connections from outside: SYN, SYN-ACK, the ACK that completes the handshake.
+#include <algorithm>
+
+#include "control/impl.h"
+#include "wire/seqnum.h"
+
+namespace toe::control {
+namespace {
+
+using wire::SeqNum;
+
+constexpr Nanos kPatience = seconds(3);  ///< a SYN waits this long for route or steering
+constexpr std::uint16_t kDefaultMss4 = 536;   // RFC 9293 section 3.7.1
+constexpr std::uint16_t kDefaultMss6 = 1220;
+constexpr std::uint16_t kMinMss = 48;         // as Linux: less only makes work
+
+void count(std::atomic<std::uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void Control::Impl::take_syn_options(Attempt& a, const wire::TcpSegment& s) {
+  const std::uint16_t absent = a.key.remote.is_v4() ? kDefaultMss4 : kDefaultMss6;
+  a.peer_mss = std::max(kMinMss, s.options.mss == 0 ? absent : s.options.mss);
+  a.ts_on = s.options.has_timestamp;
+  a.ts_recent = s.options.tsval;
+  a.wscale_on = s.options.has_wscale;
+  a.peer_wscale = std::min(s.options.wscale, wire::kMaxWindowShift);
+  a.peer_window = s.window;
+  a.irs = s.seq;
+}
+
+// `least_iss`: 0, or where the sequence numbers of an old connection end (RFC 6191).
+void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
+  const std::uint32_t on = find_listener(s.dst, s.dst_port);
+  if (on == kNil || stopping) {
+    if (stopping) return;
+    count(counters.syn_no_listener);
+    return send_reset(s);
+  }
+  Listener& l = listeners[on];
+  count(counters.syn_received);
+  if (l.embryos.count + l.queued > l.backlog) return count(counters.syn_dropped_backlog);
+  const std::uint32_t id = busy() ? kNil : new_attempt();
+  if (id == kNil) return count(counters.syn_dropped_limit);
+  Attempt& a = attempts[id];
+  a.key = {s.dst, s.src, s.dst_port, s.src_port};
+  a.route = routes.acquire(s.src);
+  if (a.route == kNil) {
+    free_attempts.push_back(id);
+    return count(counters.syn_dropped_limit);
+  }
+  take_syn_options(a, s);
+  a.own_wscale = window_scale(l.options);
+  a.vlan = s.vlan;
+  a.listener = on;
+  a.iss = initial_sequence(a.key);
+  if (least_iss != 0 && SeqNum{a.iss} < SeqNum{least_iss}) a.iss = least_iss;
+  a.ts_offset = timestamp_offset(a.key);
+  a.state = Attempt::State::kWaitMark;
+  push_back(l.embryos, id, [this](std::uint32_t i) -> Link& { return attempts[i].siblings; });
+  port_uses.add(a.key.local, a.key.local_port);
+  index_attempt(id);
+  timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + kPatience);
+  go_on_passive(id);
+}
+
+// Takes the next step that nothing stands in the way of.
+void Control::Impl::go_on_passive(std::uint32_t id) {
+  Attempt& a = attempts[id];
+  stop_waiting(id);
+  a.state = Attempt::State::kWaitMark;
+  if (!listeners[a.listener].marked) return;
+  RouteEntry& e = routes.at(a.route);
+  if (!e.known) {
+    a.state = Attempt::State::kWaitRoute;
+    push_back(e.waiters, id, [this](std::uint32_t i) -> Link& { return attempts[i].waiting; });
+    return;
+  }
+  if (e.route.kind != Route::Kind::kDirect) return drop_attempt(id);
+  a.state = Attempt::State::kSynReceived;
+  send_syn(a);
+  timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + options.initial_rto);
+}
+
+// Retransmission of SYN and SYN-ACK with exponential backoff, and the end of all waiting.
+void Control::Impl::on_attempt_timer(std::uint32_t id) {
+  Attempt& a = attempts[id];
+  const bool sent = a.state == Attempt::State::kSynSent || a.state == Attempt::State::kSynReceived;
+  const std::uint32_t limit = a.active ? options.syn_retries : options.synack_retries;
+  const Nanos user = a.active ? millis(a.options.user_timeout_ms) : Nanos{};
+  const bool over = user.ns > 0 && now - a.started >= user;
+  if (!sent || a.retries >= limit || over) {
+    if (a.active) {
+      if (sent) world.confirm_neighbor(a.key.remote);
+      const bool no_port = a.state == Attempt::State::kWaitPort;
+      return fail_connect(id, no_port ? EADDRNOTAVAIL : ETIMEDOUT, shm::KernelReason::kInternal);
+    }
+    if (sent) count(counters.attempt_fails);
+    return drop_attempt(id);
+  }
+  ++a.retries;
+  count(counters.timeouts);
+  send_syn(a);
+  timers.arm(static_cast<std::uint32_t>(conns.size()) + id,
+             now + options.initial_rto * (std::int64_t{1} << a.retries));
+}
+
+// RFC 9293 section 3.10.7.4 for SYN-RECEIVED. True: the frame was passed on.
+bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {
+  Attempt& a = attempts[id];
+  if (!a.active && listeners[a.listener].closing) {
+    drop_attempt(id);
+    send_reset(s);
+    return false;
+  }
+  const std::uint32_t rcv_nxt = a.irs + 1;
+  const std::uint32_t window = options.initial_ring_bytes;
+  if ((s.flags & (wire::kSyn | wire::kAck | wire::kRst)) == wire::kSyn && s.seq == a.irs) {
+    send_syn(a);  // our SYN-ACK was lost
+    return false;
+  }
+  if (a.active && s.seq == a.irs && (s.flags & (wire::kSyn | wire::kAck)) ==
+      (wire::kSyn | wire::kAck) && s.ack == a.iss + 1) {
+    return on_handshake_ack(id, s, frame);  // simultaneous open: the peer's SYN-ACK
+  }
+  const bool old = a.ts_on && s.options.has_timestamp &&
+                   SeqNum{s.options.tsval} < SeqNum{a.ts_recent};  // RFC 7323 section 5.3
+  const bool inside = s.seq == rcv_nxt || SeqNum{s.seq}.in_window(SeqNum{rcv_nxt}, window);
+  if ((s.flags & wire::kRst) != 0) {
+    if (s.seq == rcv_nxt) {
+      if (a.active) {
+        fail_connect(id, ECONNREFUSED, shm::KernelReason::kNone);
+      } else {
+        count(counters.attempt_fails);
+        drop_attempt(id);
+      }
+    } else if (inside) {
+      send_attempt_ack(a, a.iss + 1, rcv_nxt);  // RFC 5961 section 3.2
+    }
+    return false;
+  }
+  if (!inside || old || (s.flags & wire::kSyn) != 0) {
+    send_attempt_ack(a, a.iss + 1, rcv_nxt);
+    return false;
+  }
+  if ((s.flags & wire::kAck) == 0) return false;
+  if (s.ack != a.iss + 1) {
+    send_reset(s);
+    return false;
+  }
+  return on_handshake_ack(id, s, frame);
+}
+
+bool Control::Impl::on_handshake_ack(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {
+  if (busy()) return false;  // the SYN-ACK is repeated, and its answer
+  Attempt& a = attempts[id];
+  if (a.ts_on && s.options.has_timestamp && s.seq == a.irs + 1) a.ts_recent = s.options.tsval;
+  a.peer_window = s.window;
+  if (a.active) {
+    install_active(id, s);
+  } else if (!install_passive(id, s)) {
+    return false;
+  }
+  if (s.payload_length == 0 && (s.flags & wire::kFin) == 0) return false;
+  world.reinject(frame);
+  return true;
+}
+
+// The connection gets its line and rings in the listener's segment: bytes have a home before
+// accept. Without room for them the ACK counts as lost.
+bool Control::Impl::install_passive(std::uint32_t id, const wire::TcpSegment& s) {
+  const Attempt a = attempts[id];
+  Listener& l = listeners[a.listener];
+  Segment& segment = *segments[l.segment];
+  const std::uint32_t conn = new_conn(segment, l.uid);
+  if (conn == kNil) {
+    count(counters.syn_dropped_limit);
+    return false;
+  }
+  Conn& c = conns[conn];
+  c.passive = true;
+  c.queued = true;
+  c.listener = a.listener;
+  c.accept_index = l.announced++;
+  ++l.queued;
+  fill_line(conn, a.key, l.options);
+  fill_flow(conn, a, l.options);
+  flows[conn].protocol.snd_wnd = (s.flags & wire::kSyn) != 0
+                                     ? s.window
+                                     : std::uint32_t{s.window} << flows[conn].protocol.snd_wscale;
+  port_uses.add(a.key.local, a.key.local_port);
+  drop_attempt(id);
+  install(conn, a);
+  count(counters.passive_opens);
+  return true;
+}
+
+}  // namespace toe::control

@@ -1,0 +1,98 @@
+// Local ports: the pools of held ephemeral ports, and the count of what uses a steered port.
+#ifndef TOE_CONTROL_PORTS_H_
+#define TOE_CONTROL_PORTS_H_
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/addr.h"
+#include "control/index_list.h"
+#include "control/world.h"
+
+namespace toe::control {
+
+/// Ephemeral ports that the engine holds on one local address. A port serves several connections
+/// as long as their remote ends differ.
+class PortPool {
+ public:
+  static constexpr std::uint32_t kLow = 16;     ///< fewer unused ports than this: ask for more
+  static constexpr std::uint32_t kBatch = 32;   ///< unused and asked ports after asking
+  static constexpr std::uint32_t kHigh = 512;   ///< more unused ports than this: give back
+  static constexpr std::uint32_t kMaxPorts = 32768;
+  static constexpr std::uint32_t kTries = 64;   ///< ports looked at for one connection
+
+  PortPool(World& world, const IpAddr& local) : world_(&world), local_(local) {}
+
+  /// Takes a port for which `usable(port)`; 0 = none at hand. Looks at kTries ports at most.
+  template <typename Usable>
+  std::uint16_t take(std::uint32_t start, Usable usable) {
+    const auto n = static_cast<std::uint32_t>(ports_.size());
+    for (std::uint32_t i = 0; i < n && i < kTries; ++i) {
+      Held& held = ports_[(start + i) % n];
+      if (!usable(held.port)) continue;
+      if (held.uses++ == 0) --unused_;
+      return held.port;
+    }
+    return 0;
+  }
+  /// One connection (or its TIME-WAIT record) less on `port`.
+  void give_back(std::uint16_t port);
+  /// One more use of a port that is held and in use (a connection becomes a TIME-WAIT record).
+  void add_use(std::uint16_t port);
+  bool holds(std::uint16_t port) const { return find(port) != kNil; }
+  /// Asks for more ports when few are left. `starving`: none suited although some are unused.
+  void refill(bool starving);
+  /// An answer to want_port; port 0 = none to be had.
+  void on_answer(std::uint16_t port);
+
+  const IpAddr& local() const { return local_; }
+  std::uint32_t asked() const { return asked_; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(ports_.size()); }
+
+  List waiters;  ///< attempts that wait for a port
+
+ private:
+  struct Held {
+    std::uint16_t port = 0;
+    std::uint32_t uses = 0;
+  };
+  std::uint32_t find(std::uint16_t port) const;
+
+  World* world_;
+  IpAddr local_;
+  std::vector<Held> ports_;
+  std::unordered_map<std::uint16_t, std::uint32_t> where_;
+  std::uint32_t unused_ = 0;
+  std::uint32_t asked_ = 0;
+};
+
+/// Counts listeners, connections and TIME-WAIT records per (local address, port) of listening
+/// ports, and tells the World when nothing uses one any more.
+class PortUses {
+ public:
+  explicit PortUses(World& world) : world_(world) {}
+
+  /// `local` may be a wildcard.
+  void open_listener(const IpAddr& local, std::uint16_t port);
+  void close_listener(const IpAddr& local, std::uint16_t port);
+  void add(const IpAddr& local, std::uint16_t port);
+  void remove(const IpAddr& local, std::uint16_t port);
+  bool empty() const { return ports_.empty(); }
+
+ private:
+  struct Use {
+    IpAddr local;
+    std::uint32_t listeners = 0;
+    std::uint32_t connections = 0;
+  };
+  Use& use_of(const IpAddr& local, std::uint16_t port);
+  void settle(std::uint16_t port);
+
+  World& world_;
+  std::unordered_map<std::uint16_t, std::vector<Use>> ports_;
+};
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_PORTS_H_

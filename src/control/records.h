@@ -1,0 +1,179 @@
+// The records that control keeps: half-open connections, connections, listeners, clients, users.
+#ifndef TOE_CONTROL_RECORDS_H_
+#define TOE_CONTROL_RECORDS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "base/types.h"
+#include "control/congestion/congestion.h"
+#include "control/index_list.h"
+#include "control/world.h"
+#include "flow/key.h"
+#include "flow/slices.h"
+#include "shm/control_format.h"
+#include "wire/segment.h"
+
+namespace toe::control {
+
+inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
+inline constexpr std::uint32_t kMaxClients = 4096;
+inline constexpr std::uint32_t kMaxMembers = 256;     ///< sockets (cookies) of one listener
+inline constexpr std::uint32_t kMaxHolders = 1024;    ///< processes that hold one line
+inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;
+inline constexpr std::uint32_t kMaxBacklog = 16383;   ///< somaxconn is 4096; entries of 4 bytes
+
+/// A connection before it is established. Passive: nothing else exists for it. Active: `conn` has
+/// the line that the application watches.
+struct Attempt {
+  enum class State : std::uint8_t {
+    kFree,
+    kWaitMark,     ///< passive: the listener's port is not completely steered yet; active: begin
+    kWaitRoute,    ///< the destination was asked for
+    kWaitPort,     ///< active: a local port was asked for
+    kSynSent,      ///< RFC 9293 SYN-SENT
+    kSynReceived,  ///< RFC 9293 SYN-RECEIVED (active: simultaneous open)
+  };
+  State state = State::kFree;
+  bool active = false;
+  bool ts_on = false;
+  bool wscale_on = false;
+  bool indexed = false;           ///< found by its key
+  bool has_port = false;          ///< active: key.local_port is taken from `pool`
+  std::uint8_t peer_wscale = 0;
+  std::uint8_t own_wscale = 0;
+  std::uint8_t retries = 0;
+  std::uint16_t peer_mss = 0;
+  std::uint16_t own_mss = 0;
+  std::uint16_t peer_window = 0;  ///< unscaled, of the last segment
+  flow::FlowKey key;
+  std::uint32_t iss = 0;
+  std::uint32_t irs = 0;
+  std::uint32_t ts_recent = 0;
+  std::uint32_t ts_offset = 0;
+  std::uint32_t listener = kNil;  ///< passive
+  std::uint32_t route = kNil;
+  std::uint32_t pool = kNil;      ///< active: port pool that it waits for or has its port from
+  std::uint32_t conn = kNil;      ///< active, once answered
+  wire::VlanTags vlan;
+  Time started{};
+  Time sent{};                    ///< first SYN or SYN-ACK
+  Link siblings;                  ///< among the listener's embryos; free list
+  Link waiting;                   ///< among the waiters of route or pool
+  // Active: what is needed for the answer.
+  ClientId client = kNoClient;
+  std::uint64_t tag = 0;
+  std::uint64_t cookie = 0;
+  shm::SocketOptions options{};
+};
+
+/// One connection with a line. Its number is that of its flow record.
+struct Conn {
+  enum class State : std::uint8_t {
+    kFree,
+    kOpening,   ///< active open under way; an Attempt exists
+    kLive,      ///< kInstall is pushed: the data path owns the flow
+    kRemoving,  ///< kRemove is pushed, kRemoved has not come
+    kEnded,     ///< only the line is left, for those who hold it or may still accept it
+  };
+  State state = State::kFree;
+  bool queued = false;        ///< in an accept ring, nobody holds it yet
+  bool orphan = false;
+  bool half_closed = false;   ///< FIN-WAIT-2
+  bool aborting = false;      ///< kAbort is pushed
+  bool verified = false;      ///< the cookie was read from a socket that was shown
+  bool passive = false;
+  bool indexed = false;           ///< found by its key
+  std::uint16_t peer_mss = 0;
+  std::uint16_t max_segment = 0;  ///< TCP_MAXSEG, 0 = none
+  std::uint16_t port_mtu = 0;     ///< MTU its mss was computed from
+  ClientId holder = kNoClient;    ///< first holder; others in Impl::more_holders
+  std::uint32_t holders = 0;
+  std::uint32_t segment = kNil;
+  std::uint32_t line = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t listener = kNil;  ///< while queued
+  std::uint32_t route = kNil;
+  std::uint32_t pool = kNil;      ///< held port's pool; kNil = listener's port
+  std::uint32_t attempt = kNil;   ///< while opening
+  std::uint64_t accept_index = 0;
+  std::uint64_t cookie = 0;
+  shm::RingRef rx_ring, rx_old, tx_ring, tx_old;
+  std::uint32_t window_limit = 0;  ///< largest window that our scale can announce
+  const Congestion* algorithm = nullptr;
+  CongestionState cc_state;
+  flow::CongestionParams cc;
+  Time arm_at = Time::never();        ///< asked for by the data path
+  Time fin_wait2_at = Time::never();  ///< orphan in FIN-WAIT-2 ends
+  wire::VlanTags vlan;
+};
+
+struct Member {
+  std::uint64_t cookie = 0;
+  std::vector<ClientId> holders;
+};
+
+/// One (local address, port) that is listened on; several sockets if SO_REUSEPORT is set.
+struct Listener {
+  bool used = false;
+  bool closing = false;     ///< nobody holds it; a job takes it down
+  bool marked = false;      ///< steering is complete
+  bool v6only = false;
+  bool v4_only = false;     ///< an AF_INET socket
+  bool reuseport = false;
+  std::uint16_t port = 0;
+  IpAddr local;
+  std::uint32_t uid = 0;
+  std::uint32_t segment = kNil;
+  std::uint32_t line = 0;
+  std::uint32_t backlog = 0;
+  std::uint32_t entries = 0;    ///< of the accept ring
+  std::uint32_t queued = 0;     ///< connections nobody has accepted
+  std::uint64_t announced = 0;  ///< connections ever put into the accept ring
+  List embryos;
+  shm::RingRef ring;
+  shm::SocketOptions options{};
+  std::vector<Member> members;
+  std::vector<ClientId> closes;  ///< one entry per kClose of a client with several members
+  std::uint32_t next_on_port = kNil;
+  std::uint32_t serial = 0;      ///< tells uses of this record apart
+};
+
+struct Client {
+  std::uint32_t uid = 0;
+  std::int32_t pid = 0;
+  bool leaving = false;
+  bool wants_segment = false;            ///< want_segment was asked
+  std::vector<std::uint32_t> segments;   ///< its own
+  std::vector<std::uint32_t> shared;     ///< of others, shown to it
+};
+
+struct User {
+  std::uint32_t flows = 0;
+  std::uint64_t ring_bytes = 0;
+};
+
+/// Work over all records, done in bounded steps by poll().
+struct Job {
+  enum class Kind : std::uint8_t {
+    kLeave,    ///< give up what `client` held
+    kClose,    ///< take `listener` down: embryos, unaccepted connections, the line
+    kSweep,    ///< end connections of `listener` that were taken from it and never claimed
+    kRoute,    ///< give the flows of `route` their new headers
+    kAddress,  ///< end the connections of address `local`
+    kStop,     ///< end all
+  };
+  Kind kind = Kind::kLeave;
+  ClientId client = kNoClient;
+  std::uint32_t listener = kNil;
+  std::uint32_t serial = 0;     ///< of the listener
+  std::uint64_t limit = 0;      ///< kSweep: accept_index below which entries are looked at
+  std::uint32_t route = kNil;
+  std::uint32_t cursor = 0;
+  IpAddr local;
+  Time start{};                 ///< not before
+};
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_RECORDS_H_

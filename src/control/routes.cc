@@ -1,0 +1,67 @@
+#include "control/routes.h"
+
+namespace toe::control {
+
+RouteCache::RouteCache(World& world, flow::HashKey secret)
+    : world_(world), by_remote_(64, Hash{secret}) {}
+
+std::uint32_t RouteCache::acquire(const IpAddr& remote) {
+  const auto link = [this](std::uint32_t i) -> Link& { return entries_[i].idle; };
+  if (auto found = by_remote_.find(remote); found != by_remote_.end()) {
+    RouteEntry& e = entries_[found->second];
+    if (e.users++ == 0) unlink(idle_, found->second, link);
+    return found->second;
+  }
+  if (by_remote_.size() >= kMaxRoutes && !idle_.empty()) forget(idle_.head);
+  if (by_remote_.size() >= kMaxRoutes) return kNil;
+  std::uint32_t i = static_cast<std::uint32_t>(entries_.size());
+  if (free_.empty()) {
+    entries_.emplace_back();
+  } else {
+    i = free_.back();
+    free_.pop_back();
+    entries_[i] = {};
+  }
+  entries_[i].remote = remote;
+  entries_[i].used = true;
+  entries_[i].users = 1;
+  by_remote_.emplace(remote, i);
+  world_.want_route(remote);
+  return i;
+}
+
+void RouteCache::release(std::uint32_t i) {
+  RouteEntry& e = entries_[i];
+  TOE_CHECK(e.used && e.users > 0);
+  if (--e.users > 0) return;
+  push_back(idle_, i, [this](std::uint32_t n) -> Link& { return entries_[n].idle; });
+  // A refusal may end at any time (the neighbour answers again): the next user asks anew.
+  if (!e.known || e.route.kind == Route::Kind::kUnreachable) {
+    forget(i);
+  } else if (idle_.count > kMaxIdle) {
+    forget(idle_.head);
+  }
+}
+
+std::uint32_t RouteCache::update(const IpAddr& remote, const Route& route, bool& changed) {
+  changed = false;
+  const auto found = by_remote_.find(remote);
+  if (found == by_remote_.end()) return kNil;
+  RouteEntry& e = entries_[found->second];
+  changed = e.known && route.kind == Route::Kind::kDirect &&
+            (e.route.mtu != route.mtu || e.route.source_mac != route.source_mac ||
+             e.route.next_hop_mac != route.next_hop_mac);
+  e.known = true;
+  e.route = route;
+  return found->second;
+}
+
+void RouteCache::forget(std::uint32_t i) {
+  unlink(idle_, i, [this](std::uint32_t n) -> Link& { return entries_[n].idle; });
+  world_.forget_route(entries_[i].remote);
+  by_remote_.erase(entries_[i].remote);
+  entries_[i].used = false;
+  free_.push_back(i);
+}
+
+}  // namespace toe::control

@@ -1,0 +1,61 @@
+// Destination cache: one entry per remote address in use, filled by World::want_route.
+#ifndef TOE_CONTROL_ROUTES_H_
+#define TOE_CONTROL_ROUTES_H_
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "control/index_list.h"
+#include "control/world.h"
+#include "flow/table.h"
+
+namespace toe::control {
+
+struct RouteEntry {
+  IpAddr remote;
+  Route route;
+  bool known = false;
+  bool used = false;           ///< the record is taken
+  std::uint32_t users = 0;     ///< attempts and connections
+  List waiters;                ///< attempts that wait for the answer
+  Link idle;
+};
+
+class RouteCache {
+ public:
+  static constexpr std::uint32_t kMaxRoutes = 16384;
+  static constexpr std::uint32_t kMaxIdle = 1024;  ///< destinations kept without a user
+
+  RouteCache(World& world, flow::HashKey secret);
+
+  /// The entry of `remote`, with one user more; asked for if it is new. kNil: the cache is full.
+  std::uint32_t acquire(const IpAddr& remote);
+  /// One user less. Entries without users stay for a while; refusals are forgotten at once.
+  void release(std::uint32_t i);
+  /// Takes an answer in. Returns its entry, or kNil if nobody asked. `changed`: it was known and
+  /// something that frames carry is different now.
+  std::uint32_t update(const IpAddr& remote, const Route& route, bool& changed);
+
+  RouteEntry& at(std::uint32_t i) { return entries_[i]; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(by_remote_.size()); }
+
+ private:
+  struct Hash {
+    flow::HashKey secret;
+    std::size_t operator()(const IpAddr& a) const {
+      return static_cast<std::size_t>(flow::hash_of({a, {}, 0, 0}, secret));
+    }
+  };
+  void forget(std::uint32_t i);
+
+  World& world_;
+  std::unordered_map<IpAddr, std::uint32_t, Hash> by_remote_;
+  std::vector<RouteEntry> entries_;
+  std::vector<std::uint32_t> free_;
+  List idle_;
+};
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_ROUTES_H_

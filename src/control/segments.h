@@ -1,0 +1,74 @@
+// Segments as control sees them: who owns them, which lines and rings are taken, whose contexts
+// are open. All of it in the engine's own memory; shared memory is only written.
+#ifndef TOE_CONTROL_SEGMENTS_H_
+#define TOE_CONTROL_SEGMENTS_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/types.h"
+#include "control/arena.h"
+#include "control/index_list.h"
+#include "shm/segment_view.h"
+
+namespace toe::control {
+
+/// What a line is used for: a record number of connections or listeners.
+struct LineUse {
+  enum class Kind : std::uint8_t { kFree, kConnection, kListener };
+  Kind kind = Kind::kFree;
+  std::uint32_t record = kNil;
+  std::uint32_t generation = 0;  ///< as in the line; odd while in use
+};
+
+class Segment {
+ public:
+  Segment(SegmentId id, ClientId owner, std::uint32_t uid, std::uint8_t* base);
+
+  /// Takes the lowest free line and resets it: generation odd, all other words 0. 0 = none left.
+  std::uint32_t take_line(LineUse::Kind kind, std::uint32_t record);
+  /// Makes the line free: state kFree, generation even.
+  void free_line(std::uint32_t line);
+  /// kFree for line numbers that are out of range or not in use.
+  LineUse line_use(std::uint32_t line) const;
+  shm::Line& line(std::uint32_t line) const { return view_.line(line); }
+
+  /// Takes a context slot from 1 up and resets its words. 0 = none left.
+  std::uint32_t open_context(ClientId client);
+  /// Slot `slot` may be used again; what its last user left in the lines is wiped.
+  void close_context(std::uint32_t slot);
+  ClientId context_owner(std::uint32_t slot) const {
+    return slot < shm::kContexts ? contexts_[slot] : kNoClient;
+  }
+
+  SegmentId id() const { return id_; }
+  ClientId owner() const { return owner_; }
+  std::uint32_t uid() const { return uid_; }
+  const shm::SegmentView& view() const { return view_; }
+  RingArena& arena() { return arena_; }
+  std::uint32_t lines_used() const { return lines_used_; }
+  /// Nothing in it is used: neither line nor ring nor context.
+  bool empty() const { return lines_used_ == 0 && contexts_used_ == 0 && arena_.used_bytes() == 0; }
+
+  bool removing = false;  ///< kRemoveSegment is under way
+
+ private:
+  SegmentId id_;
+  ClientId owner_;
+  std::uint32_t uid_;
+  shm::SegmentView view_;
+  RingArena arena_;
+  std::vector<LineUse> lines_;   ///< as long as the highest line ever used
+  std::array<std::uint64_t, shm::kLines / 64> line_free_;
+  std::uint32_t first_word_ = 0;  ///< words before have no free line
+  std::uint32_t lines_used_ = 0;
+  std::array<ClientId, shm::kContexts> contexts_;
+  std::uint32_t contexts_used_ = 0;
+};
+
+}  // namespace toe::control
+
+#endif  // TOE_CONTROL_SEGMENTS_H_
