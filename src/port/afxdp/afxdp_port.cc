@@ -220,6 +220,7 @@ std::size_t AfXdpPort::rx(std::span<Frame> out) {
       pool_.release(frame);
       continue;
     }
+    __builtin_prefetch(pool_.bytes(frame).data());  // the headers, read soon
     stats_.rx_bytes += desc.len;
     out[count++] = frame;
   }
@@ -284,18 +285,22 @@ std::size_t AfXdpPort::tx(std::span<const Frame> frames) {
   return count;
 }
 
+// True if another kick may send more.
+bool AfXdpPort::kick() {
+  stats_.tx_kicks++;
+  if (::sendto(socket_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0) return true;
+  if (errno == EAGAIN || errno == EBUSY || errno == ENOBUFS) return true;
+  if (errno == ENXIO || errno == ENODEV) failure_ = errno;
+  tx_blocked_ = true;
+  return false;
+}
+
 void AfXdpPort::flush() {
   if (tx_unflushed_) {
+    tx_blocked_ = false;
     std::uint32_t pending = tx_.pending();
     int kicks = static_cast<int>(pending / kKernelTxBatch) + kMoreKicks;
-    while (pending != 0 && tx_.needs_wakeup() && kicks-- > 0) {
-      stats_.tx_kicks++;
-      const auto sent = ::sendto(socket_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
-      if (sent < 0 && (errno == ENXIO || errno == ENODEV)) {
-        failure_ = errno;
-        break;
-      }
-      if (sent < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS) break;  // link down
+    while (pending != 0 && tx_.needs_wakeup() && kicks-- > 0 && kick()) {
       reclaim();
       pending = tx_.pending();
     }
@@ -308,7 +313,7 @@ void AfXdpPort::flush() {
 bool AfXdpPort::prepare_sleep() {
   flush();
   refill();
-  return rx_.filled_slots(1) == 0 && !tx_unflushed_;
+  return rx_.filled_slots(1) == 0 && (!tx_unflushed_ || tx_blocked_);
 }
 
 PortStats AfXdpPort::stats() const {

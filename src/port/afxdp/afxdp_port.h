@@ -64,6 +64,7 @@ class AfXdpPort final : public Port {
   void refill();
   /// Takes back the chunks of sent frames.
   void reclaim();
+  bool kick();
   /// True if the descriptor is part of a frame in several chunks, which is then dropped.
   bool drop_part(const xdp_desc& desc);
   Frame frame_at(std::uint64_t address, std::uint32_t length) const;
@@ -81,6 +82,7 @@ class AfXdpPort final : public Port {
   XskRing<xdp_desc> tx_;
   std::uint32_t in_flight_ = 0;  ///< sent, chunk not yet back
   bool tx_unflushed_ = false;
+  bool tx_blocked_ = false;  ///< the device is down or gone: kicking helps nobody
   bool in_dropped_frame_ = false;
   bool multi_buffer_ = false;
   int failure_ = 0;

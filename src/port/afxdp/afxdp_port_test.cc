@@ -3,12 +3,15 @@
 #include "port/afxdp/afxdp_port.h"
 
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
@@ -257,6 +260,20 @@ std::vector<std::uint8_t> segment(const MacAddr& to) {
   return bytes;
 }
 
+TEST_F(AfXdpSendTest, KeepsFramesWhileTheDeviceIsDownAndLetsTheWorkerSleep) {
+  open();
+  open_receiver();
+  TestNetns::run("ip link set v0 down");
+  const Frame frame = numbered(7, 60);
+  ASSERT_EQ(port_->tx({&frame, 1}), 1u);
+  EXPECT_TRUE(port_->prepare_sleep());
+  EXPECT_EQ(port_->failure(), 0);
+  EXPECT_GE(port_->stats().tx_stalls, 1u);
+  TestNetns::run("ip link set v0 up");
+  port_->flush();
+  EXPECT_EQ(next_at_peer().first, 7);
+}
+
 TEST_F(AfXdpSendTest, GoesOnAfterTheRingsWereFull) {
   open();
   open_receiver();
@@ -289,6 +306,26 @@ TEST_F(AfXdpSendTest, GoesOnAfterTheRingsWereFull) {
     EXPECT_EQ(drain(), 1000u) << i;
   }
   EXPECT_EQ(port_->pool().free_count(), port_->pool().chunks() - 4096) << "no chunk lost";
+}
+
+TEST_F(AfXdpPortTest, NamesTheLockedMemoryLimit) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_MEMLOCK, &before), 0);
+  const rlimit low{1 << 20, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_MEMLOCK, &low), 0);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2]{};
+  ASSERT_EQ(::syscall(SYS_capget, &header, sets), 0);
+  sets[0].effective &= ~(1u << CAP_IPC_LOCK);
+  ASSERT_EQ(::syscall(SYS_capset, &header, sets), 0);
+  auto port = AfXdpPort::open(device(), {});
+  sets[0].effective |= 1u << CAP_IPC_LOCK;
+  ASSERT_EQ(::syscall(SYS_capset, &header, sets), 0);
+  ASSERT_EQ(::setrlimit(RLIMIT_MEMLOCK, &before), 0);
+  ASSERT_FALSE(port.ok());
+  EXPECT_EQ(port.error().text,
+            "the locked-memory limit (1024 KiB) is too small for 16384 KiB of frames; give the "
+            "engine CAP_IPC_LOCK or raise `ulimit -l`");
 }
 
 TEST_F(AfXdpPortTest, RefusesSeveralReceiveQueuesWithTheLineThatHelps) {
@@ -332,6 +369,7 @@ TEST_F(AfXdpPortTest, ReportsADeviceThatIsGone) {
   ASSERT_EQ(port_->tx({&frame, 1}), 1u);
   port_->flush();
   EXPECT_EQ(port_->failure(), ENXIO);
+  EXPECT_TRUE(port_->prepare_sleep());
 }
 
 }  // namespace
