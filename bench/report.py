@@ -1,0 +1,89 @@
+"""Medians, the table in Markdown and the goals of `make bench`."""
+import os
+import statistics
+import sys
+import tomllib
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from rig import FLEXTOE, LINUX, STACKS  # noqa: E402
+from workloads import WORKLOADS  # noqa: E402
+
+
+def figures(run):
+    """One run's figures as the goals name them."""
+    cpu, requests = run["cpu"], run["requests"]
+    return {"rate": run["rate"], "median": run["median"], "p99": run["p99"], "slow": run["slow"],
+            "cpu": (cpu["program"] + cpu["engine"]) / requests,
+            "program_cpu": cpu["program"] / requests, "machine_cpu": cpu["machine"] / requests,
+            "steal": cpu["steal"], "stalls": run["stalls"]}
+
+
+def medians(runs):
+    """The median of each figure over the runs that are not void; None if there is none."""
+    good = [figures(run) for run in runs if "void" not in run]
+    if not good:
+        return None
+    result = {}
+    for name in good[0]:
+        values = [run[name] for run in good if run[name] is not None]
+        result[name] = statistics.median(values) if values else None
+    result["runs"] = len(good)
+    return result
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def ratio(ours, theirs):
+    return f"{ours / theirs:.2f}" if ours is not None and theirs else "-"
+
+
+def table(results):
+    """results: {workload: {stack: medians or None}}."""
+    lines = ["| workload | stack | rate | ratio | median us | ratio | p99 us | > 1 ms per M "
+             "| CPU s per M: program + engine | ratio | program alone | machine | runs |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for key, stacks in results.items():
+        linux = stacks.get(LINUX) or {}
+        for stack, m in stacks.items():
+            if m is None:
+                lines.append(f"| {WORKLOADS[key].title} | {STACKS[stack]} | void "
+                             + "| " * 10 + "|")
+                continue
+            versus = {n: "" if stack == LINUX else ratio(m[n], linux.get(n))
+                      for n in ("rate", "median", "cpu")}
+            lines.append(
+                f"| {WORKLOADS[key].title} | {STACKS[stack]} | {number(m['rate'])} "
+                f"{WORKLOADS[key].unit} | {versus['rate']} | {number(m['median'])} "
+                f"| {versus['median']} | {number(m['p99'])} | {number(m['slow'])} "
+                f"| {number(m['cpu'])} | {versus['cpu']} | {number(m['program_cpu'])} "
+                f"| {number(m['machine_cpu'])} | {m['runs']:.0f} |")
+    return "\n".join(lines)
+
+
+def goals(results):
+    """One line per goal: met, missed or not measured."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "goals.toml")
+    with open(path, "rb") as file:
+        wanted = tomllib.load(file)["goal"]
+    lines = []
+    for goal in wanted:
+        stacks = results.get(goal["workload"], {})
+        ours, theirs = stacks.get(FLEXTOE), stacks.get(goal["against"])
+        name = (f"{goal['workload']} {goal['figure']} vs {STACKS[goal['against']]} "
+                f"(stage {goal['stage']})")
+        lines.append(f"- {verdict(goal, ours, theirs)}: {name}")
+    return "\n".join(lines)
+
+
+def verdict(goal, ours, theirs):
+    bound = (f"at least {goal['at_least']}" if "at_least" in goal else f"at most {goal['at_most']}")
+    figure = goal["figure"]
+    if not ours or not theirs or ours[figure] is None or not theirs[figure]:
+        return f"not measured, wanted {bound}"
+    value = ours[figure] / theirs[figure]
+    met = value >= goal["at_least"] if "at_least" in goal else value <= goal["at_most"]
+    return f"{'met' if met else 'missed'}, {value:.2f}, wanted {bound}"
