@@ -28,8 +28,8 @@ void Control::Impl::on_connect(const Request& r) {
     return refuse(r.client, r.tag, shm::KernelReason::kCongestionControl, 0);
   }
   const auto known = conn_by_cookie.find(r.cookie);
-  const bool twice = known != conn_by_cookie.end() &&
-                     conns[known->second].state != Conn::State::kEnded;
+  const bool twice =
+      known != conn_by_cookie.end() && conns[known->second].state != Conn::State::kEnded;
   if (twice) return refuse(r.client, r.tag, shm::KernelReason::kInternal, EALREADY);
   const bool full = stopping || busy() || users[client->uid].flows >= options.max_flows_per_user;
   const std::uint32_t id = full ? kNil : new_attempt();
@@ -176,8 +176,7 @@ void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason 
   shm::Line& line = segments[c.segment]->line(c.line);
   line.error.store(static_cast<std::uint32_t>(error), std::memory_order_release);
   line.flags.fetch_or(shm::kReset, std::memory_order_release);
-  line.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed),
-                   std::memory_order_release);
+  line.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed), std::memory_order_release);
   flow::Command notify = make_command(flow::Command::Kind::kNotify);
   notify.segment = SegmentId{c.segment};
   notify.line = c.line;

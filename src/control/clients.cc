@@ -80,10 +80,10 @@ Segment* Control::Impl::segment_with_room(ClientId id) {
   bool plenty = false;
   for (const std::uint32_t n : c->segments) {
     Segment& s = *segments[n];
-    const bool scarce = s.lines_used() + kScarceLines > shm::kLines ||
-                        s.arena().free_bytes() < kScarceBytes;
-    const bool full = s.lines_used() + 2 > shm::kLines ||
-                      s.arena().free_bytes() < 4 * options.initial_ring_bytes;
+    const bool scarce =
+        s.lines_used() + kScarceLines > shm::kLines || s.arena().free_bytes() < kScarceBytes;
+    const bool full =
+        s.lines_used() + 2 > shm::kLines || s.arena().free_bytes() < 4 * options.initial_ring_bytes;
     if (!full && best == nullptr) best = &s;
     plenty |= !scarce;
   }
@@ -143,7 +143,7 @@ void Control::Impl::on_leave(ClientId id) {
     const std::uint64_t head =
         segments[l.segment]->line(l.line).rx_head.load(std::memory_order_relaxed);
     Job sweep;
-  sweep.kind = Job::Kind::kSweep;
+    sweep.kind = Job::Kind::kSweep;
     sweep.listener = i;
     sweep.serial = l.serial;
     sweep.limit = std::min(head, l.announced);

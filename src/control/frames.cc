@@ -9,16 +9,14 @@ using wire::SeqNum;
 void Control::Impl::on_frame(Frame frame) {
   wire::TcpSegment s;
   const wire::ParseOptions how{static_cast<wire::RxChecksum>(options.partial_checksum_ok)};
-  const bool good =
-      wire::parse_frame(links.frames.bytes(frame), how, s) == wire::ParseVerdict::kOk;
+  const bool good = wire::parse_frame(links.frames.bytes(frame), how, s) == wire::ParseVerdict::kOk;
   if (good && on_segment(s, frame)) return;
   links.frames.release(frame);
 }
 
 // Number of the connection or attempt with this key, kNil when there is none.
 std::uint32_t Control::Impl::find_live(const flow::FlowKey& key) const {
-  return index.find(key,
-                    [this](std::uint32_t i) -> const flow::FlowKey& { return key_of(i); });
+  return index.find(key, [this](std::uint32_t i) -> const flow::FlowKey& { return key_of(i); });
 }
 
 bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {

@@ -28,8 +28,8 @@ inline constexpr std::uint32_t kTimersPerPoll = 128;
 inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
 inline constexpr std::uint32_t kCommandMargin = 1024;  ///< room below which no new work is begun
 inline constexpr std::uint32_t kMaxDumps = 16;
-inline constexpr std::uint32_t kMaxPools = 256;        ///< local addresses of outgoing connections
-inline constexpr std::uint32_t kHeaderTemplates = 256; ///< kSetHeader under way at once
+inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
+inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
 
 struct Control::Impl {
   Impl(const Options& o, const Secrets& s, const Links& l);
@@ -210,17 +210,17 @@ struct Control::Impl {
   std::vector<std::uint32_t> free_conns;
   std::vector<Attempt> attempts;
   std::vector<std::uint32_t> free_attempts;
-  std::uint32_t live_conns = 0;               ///< kOpening, kLive, kRemoving
+  std::uint32_t live_conns = 0;  ///< kOpening, kLive, kRemoving
   std::uint32_t orphan_count = 0;
-  KeyIndex index;                             ///< connections, then attempts
-  TimerWheel timers;                          ///< the same numbers
+  KeyIndex index;     ///< connections, then attempts
+  TimerWheel timers;  ///< the same numbers
   TimeWaitTable time_wait;
   RouteCache routes;
   std::vector<PortPool> pools;
   PortUses port_uses;
   std::vector<Listener> listeners;
   std::vector<std::uint32_t> free_listeners;
-  std::vector<std::uint32_t> listeners_on_port;   ///< first of each port
+  std::vector<std::uint32_t> listeners_on_port;  ///< first of each port
   std::vector<std::unique_ptr<Segment>> segments;
   std::unordered_map<std::uint32_t, Client> clients;
   std::unordered_map<std::uint32_t, User> users;
@@ -229,7 +229,7 @@ struct Control::Impl {
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
   std::deque<Job> jobs;
   std::deque<Dump*> dumps;
-  std::vector<wire::HeaderTemplate> headers;      ///< templates lent to kSetHeader
+  std::vector<wire::HeaderTemplate> headers;  ///< templates lent to kSetHeader
   std::vector<std::uint32_t> free_headers;
 };
 

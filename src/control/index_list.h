@@ -8,7 +8,7 @@
 
 namespace toe::control {
 
-inline constexpr std::uint32_t kNil = 0xffffffffu;  ///< "no element" wherever an index may be absent
+inline constexpr std::uint32_t kNil = 0xffffffffu;  ///< "no element"
 
 /// Lies in the element. An element is in at most one list per Link.
 struct Link {

@@ -9,10 +9,9 @@ namespace {
 
 constexpr std::uint32_t kInitialWindow = 10;  // segments, RFC 6928
 constexpr std::uint16_t kTimestampBytes = 12;
-constexpr std::uint16_t kLeastMss = 36;       // payload next to a full set of options
-constexpr std::uint8_t kQuickAcks = 16;       // as Linux: the first segments are acknowledged at once
-constexpr std::uint32_t kInherited =
-    shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kQuickAck;
+constexpr std::uint16_t kLeastMss = 36;  // payload next to a full set of options
+constexpr std::uint8_t kQuickAcks = 16;  // as Linux: at first every segment is acknowledged
+constexpr std::uint32_t kInherited = shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kQuickAck;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 void store(std::atomic<std::uint8_t>* to, const IpAddr& address) {
@@ -70,8 +69,8 @@ void Control::Impl::fill_line(std::uint32_t id, const flow::FlowKey& key,
 
 // The shift with which the largest receive ring that the options allow can be announced.
 std::uint8_t Control::Impl::window_scale(const shm::SocketOptions& o) const {
-  const std::uint32_t most = std::min<std::uint32_t>(
-      std::max(options.max_rx_ring_bytes, o.rcvbuf), shm::kMaxRingBytes);
+  const std::uint32_t most =
+      std::min<std::uint32_t>(std::max(options.max_rx_ring_bytes, o.rcvbuf), shm::kMaxRingBytes);
   std::uint8_t shift = 0;
   while (shift < wire::kMaxWindowShift && most >> shift > 65535) ++shift;
   return shift;
@@ -80,8 +79,8 @@ std::uint8_t Control::Impl::window_scale(const shm::SocketOptions& o) const {
 std::uint16_t Control::Impl::send_mss(std::uint32_t id, bool timestamps) const {
   const Conn& c = conns[id];
   const std::uint32_t headers = flows[id].pre.key.remote.is_v4() ? 40 : 60;
-  std::uint32_t mss = std::min<std::uint32_t>(c.peer_mss, c.port_mtu - std::min<std::uint32_t>(
-                                                              headers, c.port_mtu));
+  std::uint32_t mss = std::min<std::uint32_t>(
+      c.peer_mss, c.port_mtu - std::min<std::uint32_t>(headers, c.port_mtu));
   if (c.max_segment != 0) mss = std::min<std::uint32_t>(mss, c.max_segment);
   mss -= std::min<std::uint32_t>(mss, timestamps ? kTimestampBytes : 0);
   return static_cast<std::uint16_t>(std::max<std::uint32_t>(mss, kLeastMss));
@@ -135,8 +134,7 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   line.local_port.store(a.key.local_port, kRelaxed);
 }
 
-void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a,
-                                  const shm::SocketOptions& o) {
+void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o) {
   Conn& c = conns[id];
   flow::ProtocolSlice& p = flows[id].protocol;
   p.mss = send_mss(id, a.ts_on);
@@ -152,6 +150,7 @@ void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a,
   p.rcv_adv = std::min<std::uint32_t>(ring, 65535);
   p.rcv_limit = ring;
   p.rcv_ring_bytes = ring;
+  p.snd_ring_bytes = c.tx_ring.bytes();
   p.quick_acks = kQuickAcks;
   p.ts_on = a.ts_on;
   p.ts_recent = a.ts_recent;

@@ -20,8 +20,8 @@ std::uint32_t Control::Impl::job_length(const Job& job) const {
 
 // Advances the oldest job whose time has come. True: more is to be done now.
 bool Control::Impl::step_jobs() {
-  const auto at = std::find_if(jobs.begin(), jobs.end(),
-                               [this](const Job& j) { return j.start <= now; });
+  const auto at =
+      std::find_if(jobs.begin(), jobs.end(), [this](const Job& j) { return j.start <= now; });
   if (at == jobs.end()) return false;
   const std::uint32_t end = job_length(*at);
   for (std::uint32_t left = kRecordsPerStep; left > 0 && at->cursor < end; --left) {
@@ -155,7 +155,7 @@ void Control::Impl::on_route(const Request& r) {
   if (changed && !planned) {
     routes.acquire(r.remote);  // until the job is done
     Job job;
-  job.kind = Job::Kind::kRoute;
+    job.kind = Job::Kind::kRoute;
     job.route = id;
     jobs.push_back(job);
   }

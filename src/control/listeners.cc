@@ -106,8 +106,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   // Linux lets backlog + 1 connections in; the ring must have an entry for each.
   const std::uint32_t bytes = std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * 4));
   shm::RingRef ring = take_ring(segment, segment.uid(), bytes);
-  const std::uint32_t line =
-      ring.valid() ? segment.take_line(LineUse::Kind::kListener, id) : 0;
+  const std::uint32_t line = ring.valid() ? segment.take_line(LineUse::Kind::kListener, id) : 0;
   if (line == 0) {
     free_ring(segment, segment.uid(), ring);
     return kNil;

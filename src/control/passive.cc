@@ -9,14 +9,12 @@ namespace {
 
 using wire::SeqNum;
 
-constexpr Nanos kPatience = seconds(3);  ///< a SYN waits this long for route or steering
-constexpr std::uint16_t kDefaultMss4 = 536;   // RFC 9293 section 3.7.1
+constexpr Nanos kPatience = seconds(3);      ///< a SYN waits this long for route or steering
+constexpr std::uint16_t kDefaultMss4 = 536;  // RFC 9293 section 3.7.1
 constexpr std::uint16_t kDefaultMss6 = 1220;
-constexpr std::uint16_t kMinMss = 48;         // as Linux: less only makes work
+constexpr std::uint16_t kMinMss = 48;  // as Linux: less only makes work
 
-void count(std::atomic<std::uint64_t>& counter) {
-  counter.fetch_add(1, std::memory_order_relaxed);
-}
+void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
 
@@ -121,8 +119,8 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
     send_syn(a);  // our SYN-ACK was lost
     return false;
   }
-  if (a.active && s.seq == a.irs && (s.flags & (wire::kSyn | wire::kAck)) ==
-      (wire::kSyn | wire::kAck) && s.ack == a.iss + 1) {
+  if (a.active && s.seq == a.irs &&
+      (s.flags & (wire::kSyn | wire::kAck)) == (wire::kSyn | wire::kAck) && s.ack == a.iss + 1) {
     return on_handshake_ack(id, s, frame);  // simultaneous open: the peer's SYN-ACK
   }
   const bool old = a.ts_on && s.options.has_timestamp &&

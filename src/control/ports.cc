@@ -49,8 +49,8 @@ void PortPool::on_answer(std::uint16_t port) {
 
 PortUses::Use& PortUses::use_of(const IpAddr& local, std::uint16_t port) {
   std::vector<Use>& uses = ports_[port];
-  const auto at = std::find_if(uses.begin(), uses.end(),
-                               [&](const Use& u) { return u.local == local; });
+  const auto at =
+      std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.local == local; });
   if (at != uses.end()) return *at;
   uses.push_back({local, 0, 0});
   return uses.back();

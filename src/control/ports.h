@@ -16,11 +16,11 @@ namespace toe::control {
 /// as long as their remote ends differ.
 class PortPool {
  public:
-  static constexpr std::uint32_t kLow = 16;     ///< fewer unused ports than this: ask for more
-  static constexpr std::uint32_t kBatch = 32;   ///< unused and asked ports after asking
-  static constexpr std::uint32_t kHigh = 512;   ///< more unused ports than this: give back
+  static constexpr std::uint32_t kLow = 16;    ///< fewer unused ports than this: ask for more
+  static constexpr std::uint32_t kBatch = 32;  ///< unused and asked ports after asking
+  static constexpr std::uint32_t kHigh = 512;  ///< more unused ports than this: give back
   static constexpr std::uint32_t kMaxPorts = 32768;
-  static constexpr std::uint32_t kTries = 64;   ///< ports looked at for one connection
+  static constexpr std::uint32_t kTries = 64;  ///< ports looked at for one connection
 
   PortPool(World& world, const IpAddr& local) : world_(&world), local_(local) {}
 

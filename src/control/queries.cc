@@ -78,7 +78,8 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   const flow::ProtocolSlice& p = flows[id].protocol;
   const flow::PostSlice& post = flows[id].post;
   const std::uint32_t mss = std::max<std::uint32_t>(p.mss, 1);
-  info.ca_state = p.ca_state == flow::CaState::kOpen ? 0 : p.ca_state == flow::CaState::kRecovery ? 3 : 4;
+  constexpr std::uint32_t kKernelCaState[] = {0, 3, 4};  // Open, Recovery, Loss
+  info.ca_state = kKernelCaState[static_cast<std::size_t>(p.ca_state)];
   info.retransmits = p.backoff;
   info.backoff = p.backoff;
   info.options = (p.ts_on ? 1u : 0u) | (p.sack_on ? 2u : 0u) | (c.window_limit > 65535 ? 4u : 0u);
@@ -105,8 +106,7 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   info.data_segs_in = post.data_segs_in;
   info.data_segs_out = post.data_segs_out;
   info.min_rtt_us = to_us(p.min_rtt);
-  info.notsent_bytes =
-      static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_max, p.snd_end));
+  info.notsent_bytes = static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_max, p.snd_end));
 }
 
 void Control::Impl::on_info(const Request& r) {
@@ -169,7 +169,8 @@ int Control::Impl::set_option(const Request& r, const LineUse& use) {
   std::uint32_t value = 0;
   if (r.value_length < sizeof value) return EINVAL;
   std::memcpy(&value, r.value, sizeof value);
-  if (value != 0 && (value < 88 || value > 32767)) return EINVAL;  // Linux: TCP_MIN_MSS, MAX_TCP_WINDOW
+  // As Linux: TCP_MIN_MSS and MAX_TCP_WINDOW.
+  if (value != 0 && (value < 88 || value > 32767)) return EINVAL;
   if (listener) {
     listeners[use.record].options.max_segment = value;
     return 0;

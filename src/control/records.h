@@ -18,10 +18,10 @@ namespace toe::control {
 
 inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
 inline constexpr std::uint32_t kMaxClients = 4096;
-inline constexpr std::uint32_t kMaxMembers = 256;     ///< sockets (cookies) of one listener
-inline constexpr std::uint32_t kMaxHolders = 1024;    ///< processes that hold one line
+inline constexpr std::uint32_t kMaxMembers = 256;   ///< sockets (cookies) of one listener
+inline constexpr std::uint32_t kMaxHolders = 1024;  ///< processes that hold one line
 inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;
-inline constexpr std::uint32_t kMaxBacklog = 16383;   ///< somaxconn is 4096; entries of 4 bytes
+inline constexpr std::uint32_t kMaxBacklog = 16383;  ///< somaxconn is 4096; entries of 4 bytes
 
 /// A connection before it is established. Passive: nothing else exists for it. Active: `conn` has
 /// the line that the application watches.
@@ -38,8 +38,8 @@ struct Attempt {
   bool active = false;
   bool ts_on = false;
   bool wscale_on = false;
-  bool indexed = false;           ///< found by its key
-  bool has_port = false;          ///< active: key.local_port is taken from `pool`
+  bool indexed = false;   ///< found by its key
+  bool has_port = false;  ///< active: key.local_port is taken from `pool`
   std::uint8_t peer_wscale = 0;
   std::uint8_t own_wscale = 0;
   std::uint8_t retries = 0;
@@ -53,13 +53,13 @@ struct Attempt {
   std::uint32_t ts_offset = 0;
   std::uint32_t listener = kNil;  ///< passive
   std::uint32_t route = kNil;
-  std::uint32_t pool = kNil;      ///< active: port pool that it waits for or has its port from
-  std::uint32_t conn = kNil;      ///< active, once answered
+  std::uint32_t pool = kNil;  ///< active: port pool that it waits for or has its port from
+  std::uint32_t conn = kNil;  ///< active, once answered
   wire::VlanTags vlan;
   Time started{};
-  Time sent{};                    ///< first SYN or SYN-ACK
-  Link siblings;                  ///< among the listener's embryos; free list
-  Link waiting;                   ///< among the waiters of route or pool
+  Time sent{};    ///< first SYN or SYN-ACK
+  Link siblings;  ///< among the listener's embryos; free list
+  Link waiting;   ///< among the waiters of route or pool
   // Active: what is needed for the answer.
   ClientId client = kNoClient;
   std::uint64_t tag = 0;
@@ -77,13 +77,15 @@ struct Conn {
     kEnded,     ///< only the line is left, for those who hold it or may still accept it
   };
   State state = State::kFree;
-  bool queued = false;        ///< in an accept ring, nobody holds it yet
+  bool queued = false;  ///< in an accept ring, nobody holds it yet
   bool orphan = false;
-  bool half_closed = false;   ///< FIN-WAIT-2
-  bool aborting = false;      ///< kAbort is pushed
-  bool verified = false;      ///< the cookie was read from a socket that was shown
+  bool half_closed = false;  ///< FIN-WAIT-2
+  bool aborting = false;     ///< kAbort is pushed
+  bool wants_rx = false;     ///< a larger ring once the last switch is over
+  bool wants_tx = false;
+  bool verified = false;  ///< the cookie was read from a socket that was shown
   bool passive = false;
-  bool indexed = false;           ///< found by its key
+  bool indexed = false;  ///< found by its key
   std::uint16_t peer_mss = 0;
   std::uint16_t max_segment = 0;  ///< TCP_MAXSEG, 0 = none
   std::uint16_t port_mtu = 0;     ///< MTU its mss was computed from
@@ -94,8 +96,8 @@ struct Conn {
   std::uint32_t uid = 0;
   std::uint32_t listener = kNil;  ///< while queued
   std::uint32_t route = kNil;
-  std::uint32_t pool = kNil;      ///< held port's pool; kNil = listener's port
-  std::uint32_t attempt = kNil;   ///< while opening
+  std::uint32_t pool = kNil;     ///< held port's pool; kNil = listener's port
+  std::uint32_t attempt = kNil;  ///< while opening
   std::uint64_t accept_index = 0;
   std::uint64_t cookie = 0;
   shm::RingRef rx_ring, rx_old, tx_ring, tx_old;
@@ -116,10 +118,10 @@ struct Member {
 /// One (local address, port) that is listened on; several sockets if SO_REUSEPORT is set.
 struct Listener {
   bool used = false;
-  bool closing = false;     ///< nobody holds it; a job takes it down
-  bool marked = false;      ///< steering is complete
+  bool closing = false;  ///< nobody holds it; a job takes it down
+  bool marked = false;   ///< steering is complete
   bool v6only = false;
-  bool v4_only = false;     ///< an AF_INET socket
+  bool v4_only = false;  ///< an AF_INET socket
   bool reuseport = false;
   std::uint16_t port = 0;
   IpAddr local;
@@ -136,16 +138,16 @@ struct Listener {
   std::vector<Member> members;
   std::vector<ClientId> closes;  ///< one entry per kClose of a client with several members
   std::uint32_t next_on_port = kNil;
-  std::uint32_t serial = 0;      ///< tells uses of this record apart
+  std::uint32_t serial = 0;  ///< tells uses of this record apart
 };
 
 struct Client {
   std::uint32_t uid = 0;
   std::int32_t pid = 0;
   bool leaving = false;
-  bool wants_segment = false;            ///< want_segment was asked
-  std::vector<std::uint32_t> segments;   ///< its own
-  std::vector<std::uint32_t> shared;     ///< of others, shown to it
+  bool wants_segment = false;           ///< want_segment was asked
+  std::vector<std::uint32_t> segments;  ///< its own
+  std::vector<std::uint32_t> shared;    ///< of others, shown to it
 };
 
 struct User {
@@ -166,12 +168,12 @@ struct Job {
   Kind kind = Kind::kLeave;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
-  std::uint32_t serial = 0;     ///< of the listener
-  std::uint64_t limit = 0;      ///< kSweep: accept_index below which entries are looked at
+  std::uint32_t serial = 0;  ///< of the listener
+  std::uint64_t limit = 0;   ///< kSweep: accept_index below which entries are looked at
   std::uint32_t route = kNil;
   std::uint32_t cursor = 0;
   IpAddr local;
-  Time start{};                 ///< not before
+  Time start{};  ///< not before
 };
 
 }  // namespace toe::control

@@ -34,11 +34,13 @@ void Control::Impl::free_ring(Segment& segment, std::uint32_t uid, shm::RingRef&
 
 void Control::Impl::grow_rx(std::uint32_t id) {
   Conn& c = conns[id];
-  if (c.state != Conn::State::kLive || c.rx_old.valid()) return;
+  if (c.state != Conn::State::kLive) return;
+  c.wants_rx = c.rx_old.valid();  // one switch at a time
+  if (c.wants_rx) return;
   Segment& segment = *segments[c.segment];
   const std::uint32_t asked = segment.line(c.line).rcvbuf.load(std::memory_order_relaxed);
-  const std::uint32_t most = std::min(ring_limit(asked, options.max_rx_ring_bytes),
-                                      std::bit_ceil(c.window_limit));
+  const std::uint32_t most =
+      std::min(ring_limit(asked, options.max_rx_ring_bytes), std::bit_ceil(c.window_limit));
   const std::uint32_t bytes = std::min(c.rx_ring.bytes() * kGrowth, most);
   if (bytes <= c.rx_ring.bytes()) return;
   const shm::RingRef ring = take_ring(segment, c.uid, bytes);
@@ -57,7 +59,9 @@ void Control::Impl::grow_rx(std::uint32_t id) {
 
 void Control::Impl::grow_tx(std::uint32_t id) {
   Conn& c = conns[id];
-  if (c.state != Conn::State::kLive || c.tx_old.valid()) return;
+  if (c.state != Conn::State::kLive) return;
+  c.wants_tx = c.tx_old.valid();  // one switch at a time
+  if (c.wants_tx) return;
   Segment& segment = *segments[c.segment];
   const std::uint32_t asked = segment.line(c.line).sndbuf.load(std::memory_order_relaxed);
   const std::uint32_t most = ring_limit(asked, options.max_tx_ring_bytes);
@@ -84,7 +88,10 @@ void Control::Impl::on_ring_free(const flow::Event& e, bool rx) {
   shm::RingRef& ring = rx ? c.rx_ring : c.tx_ring;
   if (!old.valid()) return;
   if (e.ring == ring) std::swap(ring, old);
-  if (e.ring == old) free_ring(*segments[c.segment], c.uid, old);
+  if (e.ring != old) return;
+  free_ring(*segments[c.segment], c.uid, old);
+  if (rx && c.wants_rx) grow_rx(index_of(e.flow));
+  if (!rx && c.wants_tx) grow_tx(index_of(e.flow));
 }
 
 }  // namespace toe::control

@@ -16,9 +16,9 @@ struct RouteEntry {
   IpAddr remote;
   Route route;
   bool known = false;
-  bool used = false;           ///< the record is taken
-  std::uint32_t users = 0;     ///< attempts and connections
-  List waiters;                ///< attempts that wait for the answer
+  bool used = false;        ///< the record is taken
+  std::uint32_t users = 0;  ///< attempts and connections
+  List waiters;             ///< attempts that wait for the answer
   Link idle;
 };
 

@@ -61,7 +61,7 @@ class Segment {
   std::uint32_t uid_;
   shm::SegmentView view_;
   RingArena arena_;
-  std::vector<LineUse> lines_;   ///< as long as the highest line ever used
+  std::vector<LineUse> lines_;  ///< as long as the highest line ever used
   std::array<std::uint64_t, shm::kLines / 64> line_free_;
   std::uint32_t first_word_ = 0;  ///< words before have no free line
   std::uint32_t lines_used_ = 0;

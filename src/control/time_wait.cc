@@ -15,9 +15,8 @@ TimeWaitTable::TimeWaitTable(std::uint32_t capacity, Nanos wait, flow::HashKey s
 }
 
 std::uint32_t TimeWaitTable::find(const flow::FlowKey& key) const {
-  return index_.find(key, [this](std::uint32_t i) -> const flow::FlowKey& {
-    return records_[i].key;
-  });
+  return index_.find(key,
+                     [this](std::uint32_t i) -> const flow::FlowKey& { return records_[i].key; });
 }
 
 std::uint32_t TimeWaitTable::add(const TimeWaitRecord& record, Time now) {

@@ -61,8 +61,8 @@ class TimeWaitTable {
   std::vector<bool> used_;
   std::uint32_t head_ = kNil;
   std::uint32_t tail_ = kNil;
-  std::uint32_t free_ = kNil;   ///< first free record, linked by `next`
-  std::uint32_t fresh_ = 0;     ///< records never used begin here
+  std::uint32_t free_ = kNil;  ///< first free record, linked by `next`
+  std::uint32_t fresh_ = 0;    ///< records never used begin here
   std::uint32_t count_ = 0;
 };
 

@@ -16,8 +16,8 @@ void Control::Impl::send(const wire::TcpSegmentHeader& h) {
   Frame frame = links.frames.acquire();
   if (!frame.valid()) return;
   std::uint8_t* chunk = links.frames.chunk(frame.chunk);
-  const std::size_t length = wire::build_segment(
-      h, {}, {chunk + frame.offset, links.frames.chunk_bytes() - frame.offset});
+  const std::size_t length =
+      wire::build_segment(h, {}, {chunk + frame.offset, links.frames.chunk_bytes() - frame.offset});
   if (length == 0) {
     links.frames.release(frame);
     return;
@@ -61,8 +61,8 @@ void Control::Impl::send_syn(Attempt& a) {
   if (!fill_addresses(a, h)) return;
   const bool answer = a.state == Attempt::State::kSynReceived;
   const std::uint32_t mtu = std::max<std::uint32_t>(routes.at(a.route).route.mtu, kMinMtu);
-  const std::uint32_t limit = a.listener != kNil ? listeners[a.listener].options.max_segment
-                                                 : a.options.max_segment;
+  const std::uint32_t limit =
+      a.listener != kNil ? listeners[a.listener].options.max_segment : a.options.max_segment;
   std::uint32_t mss = mtu - (a.key.remote.is_v4() ? 40 : 60);
   if (limit != 0) mss = std::min(mss, limit);
   a.own_mss = static_cast<std::uint16_t>(mss);

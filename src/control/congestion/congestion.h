@@ -21,7 +21,7 @@ struct CongestionState {
   double k = 0;
   double w_est = 0;
   double cwnd_prior = 0;
-  Time epoch{};        ///< beginning of the present congestion avoidance stage
+  Time epoch{};  ///< beginning of the present congestion avoidance stage
   Time last_round{};
   bool in_epoch = false;
 };

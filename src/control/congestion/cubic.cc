@@ -8,10 +8,10 @@
 namespace toe::control {
 namespace {
 
-constexpr double kC = 0.4;                                  // RFC 9438 section 5
-constexpr double kBeta = 0.7;                               // section 4.6
-constexpr double kAlpha = 3 * (1 - kBeta) / (1 + kBeta);    // section 4.3
-constexpr std::uint32_t kLossBeta = 717;                    // 0.7 * 1024
+constexpr double kC = 0.4;                                // RFC 9438 section 5
+constexpr double kBeta = 0.7;                             // section 4.6
+constexpr double kAlpha = 3 * (1 - kBeta) / (1 + kBeta);  // section 4.3
+constexpr std::uint32_t kLossBeta = 717;                  // 0.7 * 1024
 constexpr std::uint32_t kUnlimited = 0xffffffffu;
 constexpr double kSlowest = 100;  // at least one segment of growth per 100 windows
 

@@ -1,0 +1,252 @@
+#include "control/test_bench.h"
+
+namespace toe::control {
+namespace {
+
+using Kind = flow::Command::Kind;
+
+class PassiveTest : public ControlTest {};
+
+TEST_F(PassiveTest, HandshakeInstallsAFilledFlow) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  ASSERT_EQ(world.routes_wanted.size(), 1u);
+  EXPECT_TRUE(world.sent.empty());  // the SYN waits for the route
+  route(kPeer);
+  ASSERT_EQ(world.sent.size(), 1u);
+  const wire::TcpSegment s = last_sent();
+  EXPECT_EQ(s.flags, wire::kSyn | wire::kAck);
+  EXPECT_EQ(s.ack, 1001u);
+  EXPECT_EQ(s.eth_dst, kPeerMac);
+  EXPECT_EQ(s.eth_src, kHereMac);
+  EXPECT_EQ(s.options.mss, 1460);
+  EXPECT_TRUE(s.options.has_timestamp);
+  EXPECT_EQ(s.options.tsecr, 5000u);
+  EXPECT_TRUE(s.options.has_wscale);
+  EXPECT_EQ(s.options.wscale, 7);  // 4 MiB need a shift of 7
+  EXPECT_FALSE(s.options.sack_permitted);
+  EXPECT_EQ(s.window, 16384);
+
+  now = now + millis(20);
+  peer_clock = 5020;
+  auto ack = from_peer(40000, wire::kAck, 1001, s.seq + 1);
+  ack.window = 502;
+  receive(ack);
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  EXPECT_EQ(installs[0].line, listener_line);
+  EXPECT_EQ(installs[0].accept_index, 0u);
+  EXPECT_EQ(installs[0].ring.bytes(), 16384u);
+  EXPECT_EQ(world.reinjected, 0);
+  const flow::Flow& f = flows[index_of(installs[0].flow)];
+  EXPECT_EQ(f.pre.key, (flow::FlowKey{kHere, kPeer, 80, 40000}));
+  EXPECT_EQ(f.pre.iss, s.seq);
+  EXPECT_EQ(f.pre.irs, 1000u);
+  EXPECT_EQ(f.protocol.mss, 1448);
+  EXPECT_EQ(f.protocol.cwnd, 10u * 1448u);
+  EXPECT_EQ(f.protocol.snd_wnd, 502u << 7);
+  EXPECT_EQ(f.protocol.snd_wscale, 7);
+  EXPECT_EQ(f.protocol.rcv_wscale, 7);
+  EXPECT_EQ(f.protocol.rcv_adv, 16384u);
+  EXPECT_EQ(f.protocol.ts_recent, 5020u);
+  EXPECT_EQ(f.protocol.srtt, millis(20));
+  EXPECT_EQ(f.protocol.rto, millis(200));
+  EXPECT_EQ(f.protocol.quick_acks, 16);
+  EXPECT_EQ(f.post.header.length, 66);
+  shm::Line& l = line(1, f.post.line);
+  EXPECT_EQ(l.state, static_cast<std::uint32_t>(shm::LineState::kEstablished));
+  EXPECT_EQ(l.generation % 2, 1u);
+  EXPECT_EQ(l.rx_ring[0], f.post.rx_ring[1].word);
+  EXPECT_EQ(l.remote_port, 40000);
+  EXPECT_EQ(control->counters().passive_opens, 1u);
+  EXPECT_TRUE(all_frames_home());
+}
+
+TEST_F(PassiveTest, DataWithTheLastAckIsReinjectedBehindTheInstallation) {
+  serve();
+  route(kPeer);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kAck | wire::kPsh, 1001, last_sent().seq + 1), 100);
+  EXPECT_EQ(world.reinjected, 1);
+  EXPECT_EQ(commands.size(), 1u);  // kInstall; AddSegment was read before
+  // What follows before the data path has read the command is not answered by an RST.
+  const std::size_t sent = world.sent.size();
+  receive(from_peer(40000, wire::kAck | wire::kPsh, 1101, last_sent().seq + 1), 100);
+  EXPECT_EQ(world.reinjected, 2);
+  EXPECT_EQ(world.sent.size(), sent);
+}
+
+TEST_F(PassiveTest, FinWithTheLastAckIsReinjected) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kAck | wire::kFin, 1001, last_sent().seq + 1));
+  EXPECT_EQ(world.reinjected, 1);
+}
+
+TEST_F(PassiveTest, SynAckIsRepeatedWithBackoffAndGivenUp) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  ASSERT_EQ(world.sent.size(), 1u);
+  pass(millis(999));
+  EXPECT_EQ(world.sent.size(), 1u);
+  pass(millis(2));
+  EXPECT_EQ(world.sent.size(), 2u);
+  EXPECT_EQ(world.sent[0].seq, world.sent[1].seq);
+  pass(millis(2000));
+  EXPECT_EQ(world.sent.size(), 3u);
+  pass(seconds(4));
+  pass(seconds(8));
+  pass(seconds(16));
+  EXPECT_EQ(world.sent.size(), 6u);
+  EXPECT_EQ(control->counters().attempt_fails, 0u);
+  pass(seconds(32));
+  EXPECT_EQ(world.sent.size(), 6u);
+  EXPECT_EQ(control->counters().attempt_fails, 1u);
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(PassiveTest, DuplicateSynGetsTheSameAnswer) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  ASSERT_EQ(world.sent.size(), 2u);
+  EXPECT_EQ(world.sent[0].seq, world.sent[1].seq);
+  receive(from_peer(40000, wire::kSyn, 7000));  // another SYN: an ACK, so that its sender resets
+  EXPECT_EQ(last_sent().flags, wire::kAck);
+}
+
+TEST_F(PassiveTest, ResetInSynReceived) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kRst, 1500));  // inside the window, not exact: challenge ACK
+  EXPECT_EQ(last_sent().flags, wire::kAck);
+  EXPECT_FALSE(control->quiet());
+  receive(from_peer(40000, wire::kRst, 900000));  // outside: nothing
+  EXPECT_FALSE(control->quiet());
+  receive(from_peer(40000, wire::kRst, 1001));
+  EXPECT_EQ(control->counters().attempt_fails, 1u);
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(PassiveTest, WrongAckNumberIsAnsweredByReset) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kAck, 1001, 4242));
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+  EXPECT_EQ(last_sent().seq, 4242u);
+  EXPECT_TRUE(commanded(Kind::kInstall).empty());
+}
+
+TEST_F(PassiveTest, OldTimestampIsNotTheHandshake) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  const std::uint32_t iss = last_sent().seq;
+  peer_clock = 4000;
+  receive(from_peer(40000, wire::kAck, 1001, iss + 1));
+  EXPECT_TRUE(commanded(Kind::kInstall).empty());
+  EXPECT_EQ(last_sent().flags, wire::kAck);
+}
+
+TEST_F(PassiveTest, BacklogCountsHalfOpenAndUnaccepted) {
+  serve(2);
+  establish(40000);
+  establish(40001);
+  receive(from_peer(40002, wire::kSyn, 1));  // backlog + 1 fit, as in Linux
+  const std::size_t sent = world.sent.size();
+  receive(from_peer(40003, wire::kSyn, 1));
+  EXPECT_EQ(world.sent.size(), sent);
+  EXPECT_EQ(control->counters().syn_dropped_backlog, 1u);
+}
+
+TEST_F(PassiveTest, SynsWaitUntilThePortIsMarked) {
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr{}));
+  ASSERT_EQ(world.marked, std::vector<std::uint64_t>{500});
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  poll();
+  EXPECT_TRUE(world.sent.empty());
+  mark(500);
+  ASSERT_EQ(world.sent.size(), 1u);
+  EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+}
+
+TEST_F(PassiveTest, PeerWithoutOptions) {
+  serve();
+  auto syn = from_peer(40000, wire::kSyn, 1000);
+  syn.options = {};
+  receive(syn);
+  route(kPeer);
+  EXPECT_FALSE(last_sent().options.has_timestamp);
+  EXPECT_FALSE(last_sent().options.has_wscale);
+  auto ack = from_peer(40000, wire::kAck, 1001, last_sent().seq + 1);
+  ack.options = {};
+  receive(ack);
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  const flow::ProtocolSlice& p = flows[index_of(installs[0].flow)].protocol;
+  EXPECT_EQ(p.mss, 536);
+  EXPECT_EQ(p.snd_wnd, 64240u);
+  EXPECT_EQ(p.rcv_wscale, 0);
+  EXPECT_FALSE(p.ts_on);
+}
+
+TEST_F(PassiveTest, RouteThroughAnotherDeviceDropsTheSyn) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer, Route::Kind::kOtherDevice);
+  EXPECT_TRUE(world.sent.empty());
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(PassiveTest, ExactAddressBeatsWildcardAndFamiliesAreKept) {
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr{}));  // [::]:80, dual stack
+  request(listen_request(1, 501, kHere));
+  mark(500);
+  mark(501);
+  const auto install = establish(40000);
+  const std::uint32_t exact = world.replies[1].as<shm::LineMessage>().line;
+  EXPECT_EQ(install.line, exact);
+  // A v6-only wildcard serves no IPv4.
+  auto only = listen_request(1, 502, IpAddr{});
+  only.local_port = 81;
+  only.v6only = true;
+  request(only);
+  mark(502);
+  auto syn = from_peer(40001, wire::kSyn, 1);
+  syn.dst_port = 81;
+  receive(syn);
+  EXPECT_EQ(last_sent().flags, wire::kRst | wire::kAck);
+  EXPECT_EQ(control->counters().syn_no_listener, 1u);
+}
+
+TEST_F(PassiveTest, SequenceNumbersGrowWithTimeForOneTuple) {
+  serve();
+  std::uint32_t last = 0;
+  for (int i = 0; i < 5; ++i) {
+    receive(from_peer(40000, wire::kSyn, 1000));
+    if (i == 0) route(kPeer);
+    const std::uint32_t iss = last_sent().seq;
+    if (i > 0) {
+      EXPECT_EQ(iss - last, 250'000u);  // one second in steps of 4 us
+    }
+    last = iss;
+    receive(from_peer(40000, wire::kRst, 1001));
+    now = now + seconds(1);
+  }
+  // Another tuple starts elsewhere.
+  receive(from_peer(40001, wire::kSyn, 1000));
+  EXPECT_GT(last_sent().seq - last, 1'000'000u);
+}
+
+}  // namespace
+}  // namespace toe::control
