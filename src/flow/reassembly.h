@@ -35,8 +35,8 @@ class Reassembly {
   std::uint64_t highest() const { return count_ == 0 ? 0 : ranges_[count_ - 1].end; }
 
  private:
+  std::uint32_t count_ = 0;  // first: it is all that an in-order segment reads
   std::array<Range, kOutOfOrderRanges> ranges_{};
-  std::uint32_t count_ = 0;
 };
 
 }  // namespace toe::flow

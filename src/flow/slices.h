@@ -9,6 +9,7 @@
 #ifndef TOE_FLOW_SLICES_H_
 #define TOE_FLOW_SLICES_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/limits.h"
@@ -39,7 +40,10 @@ struct PreSlice {
 enum class CaState : std::uint8_t { kOpen, kRecovery, kLoss };
 
 /// TCP state of an established connection (RFC 9293 names). Written by the protocol stage only.
+/// Fields stand in cache lines by use: a request and its response touch the first kHotLines.
 struct ProtocolSlice {
+  static constexpr std::uint32_t kHotLines = 6;
+
   // Send side.
   std::uint64_t snd_una = 0;   ///< oldest unacknowledged position
   std::uint64_t snd_nxt = 0;   ///< next position to send; moves back on retransmission
@@ -47,27 +51,8 @@ struct ProtocolSlice {
   std::uint64_t snd_end = 0;   ///< end of the bytes the application has written
   std::uint64_t snd_push = 0;  ///< end of the application's last whole write
   std::uint64_t snd_sml = 0;   ///< end of the last segment sent shorter than mss (Nagle, Minshall)
-  std::uint64_t snd_switch = 0;      ///< first position of the current send ring
-  std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
-  std::uint64_t snd_wl1 = 0;         ///< receive position of the last window update
-  std::uint64_t snd_wl2 = 0;         ///< ack position of the last window update
-  std::uint32_t snd_wnd = 0;         ///< peer's window in bytes, scaled
-  std::uint32_t max_snd_wnd = 0;
-  std::uint16_t mss = 536;      ///< largest payload of a segment (options already subtracted)
-  std::uint8_t snd_wscale = 0;  ///< shift for windows the peer announces
-  std::uint8_t rcv_wscale = 0;  ///< shift for windows we announce
-  // Congestion (RFC 5681, RFC 6582).
-  std::uint32_t cwnd = 0;
-  std::uint32_t cwnd_acked = 0;  ///< bytes acked towards the next step above ssthresh
-  CongestionParams cc;
-  std::uint64_t recover = 0;     ///< end of the window in which loss was found
-  std::uint64_t round_end = 0;   ///< snd_nxt when the current round trip began
-  std::uint64_t rexmit_end = 0;  ///< NewReno: retransmission pending for [snd_una, rexmit_end)
-  CaState ca_state = CaState::kOpen;
-  std::uint8_t dup_acks = 0;
-  std::uint8_t backoff = 0;   ///< consecutive retransmission timeouts
-  std::uint8_t probes = 0;    ///< persist or keep-alive probes without an answer
-  bool cwnd_limited = false;  ///< cwnd bounded sending in this round
+  std::uint64_t snd_wl1 = 0;   ///< receive position of the last window update
+  std::uint64_t snd_wl2 = 0;   ///< ack position of the last window update
   // Receive side.
   std::uint64_t rcv_nxt = 0;
   std::uint64_t rcv_adv = 0;           ///< right window edge announced so far; never moves back
@@ -75,62 +60,81 @@ struct ProtocolSlice {
   std::uint64_t rcv_head = 0;          ///< consumed by the application
   std::uint64_t rcv_switch = 0;        ///< first position of the current receive ring
   std::uint64_t rcv_fin = UINT64_MAX;  ///< position of the peer's FIN, once seen
-  std::uint32_t rcv_ring_bytes = 0;    ///< size of the current receive ring (control sets it)
-  std::uint64_t rcv_round_pos = 0;     ///< rcv_nxt at rcv_round_start
-  Time rcv_round_start;                ///< growth of the receive ring is judged over one round
-  Time last_data;                      ///< last segment that carried new data
-  std::uint16_t rcv_mss = 536;         ///< estimate of the peer's segment size, for delayed ACKs
-  std::uint8_t quick_acks = 0;         ///< segments still to be acknowledged at once
-  bool ack_now = false;                ///< an ACK is due: the next segment, or one of its own
-  bool pingpong = false;               ///< the application answers what it reads: delay ACKs
-  bool ack_delayed = false;            ///< an ACK waits in the delayed-ACK queue
   std::uint64_t last_ack_sent = 0;     ///< rcv_nxt of the last ACK that left (Last.ACK.sent)
-  Reassembly ooo;
-  // Flags.
-  bool fin_queued = false;  ///< the application closed its side: FIN at snd_end
+  std::uint64_t rcv_round_pos = 0;     ///< rcv_nxt at rcv_round_start
+  // Windows, congestion (RFC 5681, RFC 6582), flags.
+  std::uint32_t snd_wnd = 0;  ///< peer's window in bytes, scaled
+  std::uint32_t max_snd_wnd = 0;
+  std::uint32_t cwnd = 0;
+  std::uint32_t cwnd_acked = 0;  ///< bytes acked towards the next step above ssthresh
+  CongestionParams cc;
+  std::uint16_t mss = 536;      ///< largest payload of a segment (options subtracted)
+  std::uint16_t rcv_mss = 536;  ///< estimate of the peer's segment size, for delayed ACKs
+  std::uint8_t snd_wscale = 0;  ///< shift for windows the peer announces
+  std::uint8_t rcv_wscale = 0;  ///< shift for windows we announce
+  CaState ca_state = CaState::kOpen;
+  std::uint8_t dup_acks = 0;
+  std::uint8_t backoff = 0;     ///< consecutive retransmission timeouts
+  std::uint8_t probes = 0;      ///< persist or keep-alive probes without an answer
+  std::uint8_t quick_acks = 0;  ///< segments still to be acknowledged at once
+  bool ack_now = false;         ///< an ACK is due: the next segment, or one of its own
+  bool ack_delayed = false;     ///< an ACK waits in the delayed-ACK queue
+  bool pingpong = false;        ///< the application answers what it reads: delay ACKs
+  bool cwnd_limited = false;    ///< cwnd bounded sending in this round
+  bool fin_queued = false;      ///< the application closed its side: FIN at snd_end
   bool fin_acked = false;
   bool active_close = false;   ///< our FIN left before the peer's came: TIME-WAIT is ours
+  bool orphan = false;         ///< no process holds it: new data is answered by RST
+  bool closed = false;         ///< ended; only removal is left
   bool rst_pending = false;    ///< the next segment is an RST
   bool probe_pending = false;  ///< the next segment is a window or keep-alive probe
-  bool override_sws =
-      false;  ///< the next segment may be short (override timeout, RFC 9293 3.8.6.2.1)
+  bool override_sws = false;   ///< the next segment may be short (RFC 9293 3.8.6.2.1)
   bool rx_ring_asked = false;  ///< kWantRxRing was said
   bool tx_ring_asked = false;  ///< kWantTxRing was said
   bool tx_ring_want = false;   ///< the application found the send ring full
-  bool orphan = false;         ///< no process holds it: new data is answered by RST
-  bool closed = false;         ///< ended; only removal is left
   bool ts_on = false;          ///< timestamps negotiated (RFC 7323)
   bool sack_on = false;
   bool ecn_on = false;
   bool nodelay = false;
   bool cork = false;
   bool keepalive = false;
-  bool timed_rtt = false;  ///< without timestamps: rtt_pos is being timed
-  // Timestamps and round-trip time (RFC 7323, RFC 6298).
+  bool timed_rtt = false;  ///< rtt_pos is being timed
+  // Timers: instants, Time::never() = off. Control looks at the flow no later than armed_until.
   std::uint32_t ts_recent = 0;
   std::uint32_t ts_offset = 0;  ///< added to the millisecond clock for TSval
-  Time ts_recent_age;
+  Time rto_at = Time::never();
+  Time persist_at = Time::never();
+  Time keepalive_at = Time::never();
+  Time armed_until = Time::never();
+  Time ack_at = Time::never();  ///< delayed ACK; kept by the data path's own queue
   std::uint64_t rtt_pos = 0;
   Time rtt_start;
+  // Round-trip time (RFC 6298), rounds.
   Nanos srtt{0};
   Nanos rttvar{0};
   Nanos rto = seconds(1);
   Nanos min_rtt{INT64_MAX};
-  // Timers: instants, Time::never() = off. `deadline` is the earliest; control looks at it.
-  Time rto_at = Time::never();
-  Time persist_at = Time::never();
-  Time keepalive_at = Time::never();
-  Time ack_at = Time::never();       ///< delayed ACK; kept by the data path's own queue
-  Time armed_until = Time::never();  ///< instant at which control will look at this flow again
-  Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (rate limit, RFC 5961)
-  Time last_heard;  ///< last acceptable segment, for keep-alive
+  Time ts_recent_age;
+  Time last_heard;                   ///< last acceptable segment, for keep-alive
+  Time last_data;                    ///< last segment that carried new data
+  Time rcv_round_start;              ///< growth of the receive ring is judged over one round
+  std::uint64_t round_end = 0;       ///< snd_nxt when the current round trip began
+  std::uint64_t recover = 0;         ///< end of the window in which loss was found
+  std::uint64_t rexmit_end = 0;      ///< NewReno: retransmit [snd_una, rexmit_end)
+  std::uint64_t snd_switch = 0;      ///< first position of the current send ring
+  std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
+  std::uint32_t rcv_ring_bytes = 0;  ///< size of the current receive ring (control sets it)
+  // Cold.
+  Reassembly ooo;
+  Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
   Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
   Nanos keep_interval = seconds(75);
-  std::uint32_t keep_count = 9;
   Nanos user_timeout{0};
   Nanos min_rto = millis(200);
+  std::uint32_t keep_count = 9;
 };
+static_assert(offsetof(ProtocolSlice, ooo) <= ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
 
 /// What later stages need: headers, rings, statistics. Written by the post stage only.
 struct PostSlice {
