@@ -72,8 +72,9 @@ def goals(results):
     lines = []
     for goal in wanted:
         stacks = results.get(goal["workload"], {})
-        ours, theirs = stacks.get(FLEXTOE), stacks.get(goal["against"])
-        name = (f"{goal['workload']} {goal['figure']} vs {STACKS[goal['against']]} "
+        ours, theirs = stacks.get(goal.get("of", FLEXTOE)), stacks.get(goal["against"])
+        name = (f"{goal['workload']} {goal['figure']}{' with both ends' if 'of' in goal else ''} "
+                f"vs {STACKS[goal['against']]} "
                 f"(stage {goal['stage']})")
         lines.append(f"- {verdict(goal, ours, theirs)}: {name}")
     return "\n".join(lines)

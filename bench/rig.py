@@ -13,8 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import netns  # noqa: E402
 
 SERVER_CPU, CLIENT_CPU = 1, 0
-LINUX, FLEXTOE, FLOOR = "linux", "flextoe", "floor"
-STACKS = {LINUX: "Linux", FLEXTOE: "FlexTOE", FLOOR: "floor"}
+LINUX, FLEXTOE, BOTH, FLOOR = "linux", "flextoe", "both", "floor"
+STACKS = {LINUX: "Linux", FLEXTOE: "FlexTOE", BOTH: "FlexTOE, both ends", FLOOR: "floor"}
 FLOOR_PROGRAM = os.path.join(netns.BUILD, "bin", "floor")
 PORT = 7001
 ADDRESS = f"{netns.SERVER}:{PORT}"
@@ -46,6 +46,7 @@ class Rig:
         self.client_cpu = SERVER_CPU if same_cpu else CLIENT_CPU
         self.lab = netns.Lab("toe-bench", extra_clients=32)
         self.engine = None
+        self.client_engine = None
         self.program = None
         try:
             self._prepare()
@@ -59,9 +60,12 @@ class Rig:
             namespace.run(["ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off",
                            "gro", "off"])
             namespace.run(["sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno"])
-        if self.stack == FLEXTOE:
-            self.engine = netns.Engine(self.lab, self.settings.run_args.split(), cpu=SERVER_CPU,
-                                       realtime=self.settings.realtime)
+        arguments, realtime = self.settings.run_args.split(), self.settings.realtime
+        if self.stack in (FLEXTOE, BOTH):
+            self.engine = netns.Engine(self.lab, arguments, cpu=SERVER_CPU, realtime=realtime)
+        if self.stack == BOTH:
+            self.client_engine = netns.Engine(self.lab, arguments, client_side=True,
+                                              cpu=self.client_cpu, realtime=realtime)
 
     def __enter__(self):
         return self
@@ -72,8 +76,8 @@ class Rig:
     def serve(self, argv, port=PORT):
         """Starts the server program and waits until it listens."""
         if self.stack == FLOOR:
-            argv = [FLOOR_PROGRAM, "--dev", netns.SERVER_DEV, "--port", port]
-        elif self.stack == FLEXTOE:
+            argv = [FLOOR_PROGRAM, "--dev", netns.SERVER_DEV, "--address", netns.SERVER, "--port", port]
+        elif self.engine is not None:
             argv = [netns.FLEXTOE, "exec", "--strict", "--", *argv]
         self.program = self.lab.server.start(argv, cpu=SERVER_CPU,
                                              realtime=self.settings.realtime)
@@ -91,10 +95,12 @@ class Rig:
         """Runs the load to its end: (its stdout, CPU seconds spent by whom meanwhile)."""
         opened = self._opens()
         before = self._cpu()
+        if self.client_engine is not None:
+            argv = [netns.FLEXTOE, "exec", "--strict", "--", *argv]
         done = self.lab.client.run(argv, seconds=seconds, cpu=self.client_cpu,
                                    realtime=self.settings.realtime)
         spent = {name: value - before[name] for name, value in self._cpu().items()}
-        if self.stack == FLEXTOE:
+        if self.engine is not None:
             self._check_owner(opened)
         return done.stdout, spent
 
@@ -111,9 +117,12 @@ class Rig:
     def _opens(self):
         if self.engine is None:
             return None
-        client = self.lab.client.tcp_counters()
-        return (client["ActiveOpens"] - client["AttemptFails"],
-                self.engine.counter("passive_opens"),
+        if self.client_engine is not None:
+            opened = self.client_engine.counter("active_opens")
+        else:
+            client = self.lab.client.tcp_counters()
+            opened = client["ActiveOpens"] - client["AttemptFails"]
+        return (opened, self.engine.counter("passive_opens"),
                 self.lab.server.tcp_counters()["PassiveOpens"])
 
     def _check_owner(self, before):

@@ -9,16 +9,16 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from rig import ADDRESS, PORT, Void, netns  # noqa: E402
+from rig import ADDRESS, BOTH, FLOOR, PORT, Void, netns  # noqa: E402
 
 
 class Workload:
-    def __init__(self, title, run, unit="req/s", same_cpu=False, floor=False):
+    def __init__(self, title, run, unit="req/s", same_cpu=False, others=()):
         self.title = title
         self.run = run
         self.unit = unit
         self.same_cpu = same_cpu
-        self.floor = floor  # the reflector can answer it too
+        self.others = others  # stacks beside Linux and FlexTOE: the reflector, both ends
 
 
 def from_client(found, cpu):
@@ -95,10 +95,10 @@ def connects(server_closes):
 
 
 WORKLOADS = {
-    "echo1": Workload("echo 64 B, 1 connection, two CPUs", echo(1), floor=True),
+    "echo1": Workload("echo 64 B, 1 connection, two CPUs", echo(1), others=(FLOOR,)),
     "echo1-same": Workload("echo 64 B, 1 connection, one CPU", echo(1), same_cpu=True),
-    "echo64": Workload("echo 64 B, 64 connections", echo(64), floor=True),
-    "memcached": Workload("memcached get 64 B, 50 connections", memcached_get),
+    "echo64": Workload("echo 64 B, 64 connections", echo(64), others=(BOTH, FLOOR)),
+    "memcached": Workload("memcached get 64 B, 50 connections", memcached_get, others=(BOTH,)),
     "redis-set-p1": Workload("redis SET, 50 connections, P1", redis("set", 1)),
     "redis-get-p1": Workload("redis GET, 50 connections, P1", redis("get", 1)),
     "redis-set-p16": Workload("redis SET, 50 connections, P16", redis("set", 16)),

@@ -129,14 +129,14 @@ class Namespace:
     def start(self, argv, cpu=None, realtime=False, **options):
         """Starts a program in the namespace, optionally pinned and SCHED_RR."""
         options.setdefault("stdin", subprocess.DEVNULL)
-        options.setdefault("env", self.lab.environment())
+        options.setdefault("env", self.lab.environment(self is self.lab.client))
         process = Process(self._command(argv, cpu, realtime), self.lab.new_log(argv), **options)
         self.lab.processes.append(process)
         return process
 
     def run(self, argv, seconds=30, check=True, cpu=None, realtime=False, **options):
         """Runs a program to its end: the CompletedProcess, with text."""
-        options.setdefault("env", self.lab.environment())
+        options.setdefault("env", self.lab.environment(self is self.lab.client))
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("stderr", subprocess.PIPE)
@@ -190,14 +190,16 @@ class Namespace:
 
 
 class Engine:
-    """A `flextoe run` on the server side's device."""
+    """A `flextoe run` on one side's device, the server's unless told otherwise."""
 
-    def __init__(self, lab, arguments=(), **options):
-        self.lab = lab
+    def __init__(self, lab, arguments=(), client_side=False, **options):
         if not os.access(FLEXTOE, os.X_OK):
             raise LabError(f"{FLEXTOE} is not built")
-        self.process = lab.server.start([FLEXTOE, "run", "--dev", SERVER_DEV, *arguments],
-                                        **options)
+        namespace, device = ((lab.client, CLIENT_DEV) if client_side else
+                             (lab.server, SERVER_DEV))
+        self._environment = lab.environment(client_side)
+        self.process = namespace.start([FLEXTOE, "run", "--dev", device, *arguments],
+                                       env=self._environment, **options)
         self.pid = self.process.pid
         wait_for(self._ready, 15, lambda: "the engine's ready line\n" + self.process.output())
 
@@ -210,7 +212,7 @@ class Engine:
     def ask(self, verb, *flags):
         """The object `flextoe VERB --json` prints."""
         done = subprocess.run([FLEXTOE, verb, "--json", *flags], capture_output=True, text=True,
-                              env=self.lab.environment(), timeout=20)
+                              env=self._environment, timeout=20)
         if done.returncode != 0:
             raise LabError(f"flextoe {verb}: exit {done.returncode}: {done.stderr.strip()}")
         return json.loads(done.stdout)
@@ -240,7 +242,6 @@ class Lab:
         self._logs = 0
         self.directory = tempfile.mkdtemp(prefix=name + "-")
         os.chmod(self.directory, 0o755)
-        self.run_directory = os.path.join(self.directory, "run")
         self._reaper = self._start_reaper()
         try:
             self._build(extra_clients)
@@ -265,8 +266,10 @@ class Lab:
         for number in range(extra_clients):
             self.client.ip("addr", "add", f"10.77.1.{number + 1}/16", "dev", CLIENT_DEV)
 
-    def environment(self):
-        return dict(os.environ, FLEXTOE_RUNDIR=self.run_directory, FLEXTOE_NAME="default")
+    def environment(self, client_side=False):
+        """Where programs find the engine: each side has a run directory of its own."""
+        directory = os.path.join(self.directory, "run-client" if client_side else "run")
+        return dict(os.environ, FLEXTOE_RUNDIR=directory, FLEXTOE_NAME="default")
 
     def new_log(self, argv):
         self._logs += 1
