@@ -1,0 +1,37 @@
+// Blocking of one thread on one socket, with the rules of Linux for timeouts and signals.
+#ifndef TOE_LIBTOE_BLOCKING_H_
+#define TOE_LIBTOE_BLOCKING_H_
+
+#include <cstdint>
+
+#include "libtoe/socket.h"
+
+namespace toe::libtoe {
+
+enum class Want : std::uint8_t { kReadable, kWritable, kConnected, kAcceptable, kDrained };
+
+/// When a blocking call gives up. Made at its start; reads the clock only once it has to wait.
+class Deadline {
+ public:
+  /// `timeout_ns` negative: never.
+  explicit Deadline(std::int64_t timeout_ns) : timeout_ns_(timeout_ns) {}
+  bool limited() const { return timeout_ns_ >= 0; }
+  /// Nanoseconds left, counted from the first call; -1 without a limit.
+  std::int64_t left();
+
+ private:
+  std::int64_t timeout_ns_;
+  std::int64_t end_ns_ = -1;
+};
+
+/// Waits until the socket is what is wanted. 0; -EAGAIN after the deadline; -EINTR after a signal
+/// whose handler does not restart calls (every signal, when the deadline is limited). For
+/// kAcceptable `kernel_fd` is the listener's kernel side, looked at as well.
+int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd = -1);
+
+/// After -EINTR of a sleep: true when Linux would restart the call.
+bool restarts_after_signal();
+
+}  // namespace toe::libtoe
+
+#endif  // TOE_LIBTOE_BLOCKING_H_

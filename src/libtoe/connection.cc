@@ -1,0 +1,276 @@
+#include "libtoe/connection.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace toe::libtoe {
+namespace {
+
+using shm::AppFlag;
+using shm::Line;
+using shm::LineFlag;
+using shm::LineState;
+
+/// A reader tells the engine of freed space at each of these parts of the ring.
+constexpr std::uint64_t kTellPart = 4;
+/// Linux calls a socket writable when a third of its send buffer is free.
+constexpr std::uint64_t kWritablePart = 3;
+
+constexpr auto kAcquire = std::memory_order_acquire;
+constexpr auto kRelease = std::memory_order_release;
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+LineState state_of(const Line& line) { return static_cast<LineState>(line.state.load(kAcquire)); }
+
+}  // namespace
+
+/// The two rings that may hold unread bytes: positions below `limit` lie in `before`.
+struct Connection::RxRings {
+  shm::RingMemory before;
+  shm::RingMemory after;
+  std::uint64_t limit;
+};
+
+void Connection::attach(Lane* lane, std::uint32_t line) {
+  index_ = line;
+  line_ = &lane->segment().view.line(line);
+  lane_.store(lane, kRelaxed);
+  home_ = lane;
+  corked_.store((line_->app_flags.load(kRelaxed) & AppFlag::kCork) != 0, kRelaxed);
+}
+
+void Connection::detach(shm::Line* ended) {
+  line_ = ended;
+  index_ = 0;
+}
+
+// REQUIRES: rx_lock is held and rx_tail was read before: then every byte below it lies in the two
+// rings found here, and the older one is not replaced before the caller moves rx_head.
+Connection::RxRings Connection::rx_rings() const {
+  const shm::SegmentView& view = lane().segment().view;
+  const std::uint32_t epoch = line_->rx_epoch.load(kAcquire);
+  const shm::RingRef after{line_->rx_ring[epoch & 1].load(kRelaxed)};
+  const shm::RingRef before{line_->rx_ring[(epoch & 1) ^ 1].load(kRelaxed)};
+  return {{view.ring(before), before.bytes()},
+          {view.ring(after), after.bytes()},
+          line_->rx_switch[epoch & 1].load(kRelaxed)};
+}
+
+// Moves rx_head, and tells the engine at each quarter of the ring and when the old ring is empty:
+// often enough that the peer's window never stays closed, rarely enough that small reads cost no
+// hint.
+void Connection::consume(std::uint64_t head, std::uint64_t count) {
+  const std::uint64_t now = head + count;
+  const std::uint32_t epoch = line_->rx_epoch.load(kAcquire);
+  const std::uint64_t limit = line_->rx_switch[epoch & 1].load(kRelaxed);
+  const std::uint64_t part =
+      shm::RingRef{line_->rx_ring[epoch & 1].load(kRelaxed)}.bytes() / kTellPart;
+  line_->rx_head.store(now, kRelease);
+  if (part == 0 || now / part != head / part || (head < limit && now >= limit)) {
+    lane().post(index_);
+  }
+}
+
+ssize_t Connection::recv(IoCursor& into, RecvMode mode) {
+  if (into.left() == 0) return 0;
+  LineLock lock(line_->rx_lock, lane().owner());
+  // flags before rx_tail: a FIN or reset seen here counts only once rx_tail has been reached.
+  const std::uint32_t flags = line_->flags.load(kAcquire);
+  const std::uint64_t head = line_->rx_head.load(kRelaxed);
+  const std::uint64_t tail = line_->rx_tail.load(kAcquire);
+  std::uint64_t count = std::min<std::uint64_t>(tail - head, into.left());
+  if (count == 0) return nothing_to_read(flags);
+
+  if (mode != RecvMode::kDiscard) {
+    const RxRings rings = rx_rings();
+    const std::uint64_t old =
+        head < rings.limit ? std::min<std::uint64_t>(rings.limit - head, count) : 0;
+    if (old > rings.before.bytes || count - old > rings.after.bytes) return -EIO;
+    into.fill_from(rings.before, head, old);
+    into.fill_from(rings.after, head + old, count - old);
+  }
+  if (mode != RecvMode::kPeek) consume(head, count);
+  return static_cast<ssize_t>(count);
+}
+
+// Linux: after a FIN the stream just ends, whatever came later; else an error is reported once,
+// then the stream has ended.
+ssize_t Connection::nothing_to_read(std::uint32_t flags) {
+  if ((flags & LineFlag::kRxFin) != 0) return 0;
+  if ((flags & LineFlag::kReset) != 0 || state_of(*line_) == LineState::kClosed) {
+    return -take_error();
+  }
+  return shut_for_reading() ? 0 : -EAGAIN;
+}
+
+int Connection::take_error() {
+  const std::uint32_t error = line_->error.load(kAcquire);
+  if (error == 0 || line_->error_taken.load(kRelaxed) != 0) return 0;
+  return line_->error_taken.exchange(1, std::memory_order_acq_rel) == 0 ? static_cast<int>(error)
+                                                                        : 0;
+}
+
+bool Connection::ended() const {
+  return (line_->flags.load(kAcquire) & LineFlag::kReset) != 0 ||
+         state_of(*line_) == LineState::kClosed;
+}
+
+int Connection::why_not_send() {
+  if (ended()) {
+    const int error = take_error();
+    return error != 0 ? -error : -EPIPE;
+  }
+  if ((app_flags() & AppFlag::kShutWrite) != 0) return -EPIPE;
+  return state_of(*line_) == LineState::kConnecting ? -EAGAIN : 0;
+}
+
+// The ring for bytes at `tail`, after taking up a larger one if the engine offers it. Holds
+// tx_lock.
+shm::RingMemory Connection::tx_ring(std::uint64_t tail) {
+  const std::uint32_t offered = line_->tx_offered.load(kAcquire);
+  if (offered != line_->tx_taken.load(kRelaxed)) {
+    line_->tx_switch.store(tail, kRelaxed);
+    line_->tx_taken.store(offered, kRelease);  // publishes tx_switch
+    line_->app_flags.fetch_and(~std::uint32_t{AppFlag::kWantTxRing}, kRelaxed);
+  }
+  const shm::RingRef ref{line_->tx_ring[offered & 1].load(kRelaxed)};
+  return {lane().segment().view.ring(ref), ref.bytes()};
+}
+
+std::uint64_t Connection::tx_space(std::uint64_t tail, std::uint32_t ring_bytes) const {
+  const std::uint64_t una = line_->tx_una.load(kAcquire);
+  const std::uint64_t used = tail - std::max(una, line_->tx_switch.load(kRelaxed));
+  return used < ring_bytes ? ring_bytes - used : 0;
+}
+
+void Connection::set_flag_if_clear(std::uint32_t bit) {
+  if ((app_flags() & bit) == 0) line_->app_flags.fetch_or(bit, kRelaxed);
+}
+
+ssize_t Connection::send(IoCursor& from, bool more) {
+  LineLock lock(line_->tx_lock, lane().owner());
+  if (const int error = why_not_send(); error != 0) return error;
+  const std::uint64_t tail = line_->tx_tail.load(kRelaxed);
+  const shm::RingMemory ring = tx_ring(tail);
+  const std::uint64_t count = std::min<std::uint64_t>(tx_space(tail, ring.bytes), from.left());
+  if (count < from.left() && (app_flags() & AppFlag::kWantTxRing) == 0) {
+    line_->app_flags.fetch_or(AppFlag::kWantTxRing, kRelaxed);
+    if (count == 0) lane().post(index_);
+  }
+  if (count == 0) return from.left() == 0 ? 0 : -EAGAIN;
+
+  // Between writing and the look at tx_punching lies a full barrier (see segment.md, Idle rings).
+  line_->tx_writing.exchange(1, std::memory_order_seq_cst);
+  shm::full_fence();
+  while (line_->tx_punching.load(kAcquire) != 0) __builtin_ia32_pause();
+  from.drain_to(ring, tail, count);
+  line_->tx_writing.store(0, kRelease);
+
+  set_flag_if_clear(AppFlag::kPush);
+  if (more) {
+    set_flag_if_clear(AppFlag::kCork);
+  } else if ((app_flags() & AppFlag::kCork) != 0 && !corked_.load(kRelaxed)) {
+    line_->app_flags.fetch_and(~std::uint32_t{AppFlag::kCork}, kRelaxed);
+  }
+  line_->tx_tail.store(tail + count, kRelease);
+  lane().post(index_);
+  return static_cast<ssize_t>(count);
+}
+
+bool Connection::readable() const {
+  const std::uint32_t flags = line_->flags.load(kAcquire);
+  if ((flags & (LineFlag::kRxFin | LineFlag::kReset)) != 0 || shut_for_reading()) return true;
+  return unread() != 0 || state_of(*line_) == LineState::kClosed;
+}
+
+bool Connection::writable() const {
+  const LineState state = state_of(*line_);
+  if (state == LineState::kConnecting) return false;
+  if (ended() || (app_flags() & AppFlag::kShutWrite) != 0) return true;
+  const std::uint32_t offered = line_->tx_offered.load(kAcquire);
+  if (offered != line_->tx_taken.load(kRelaxed)) return true;
+  const std::uint32_t ring = shm::RingRef{line_->tx_ring[offered & 1].load(kRelaxed)}.bytes();
+  return tx_space(line_->tx_tail.load(kRelaxed), ring) >= ring / kWritablePart;
+}
+
+Events Connection::readiness() const {
+  if (state_of(*line_) == LineState::kConnecting) return 0;
+  const bool over = ended();
+  const bool fin = (line_->flags.load(kAcquire) & LineFlag::kRxFin) != 0;
+  const bool no_more_in = fin || over || shut_for_reading();
+  const bool no_more_out = over || (app_flags() & AppFlag::kShutWrite) != 0;
+  Events events = 0;
+  if (no_more_in || unread() != 0) events |= EPOLLIN | EPOLLRDNORM;
+  if (no_more_in) events |= EPOLLRDHUP;
+  if (no_more_in && no_more_out) events |= EPOLLHUP;
+  if (writable()) events |= EPOLLOUT | EPOLLWRNORM;
+  if (line_->error.load(kAcquire) != 0 && line_->error_taken.load(kRelaxed) == 0) {
+    events |= EPOLLERR;
+  }
+  return events;
+}
+
+bool Connection::connect_result_pending() const {
+  return state_of(*line_) == LineState::kConnecting;
+}
+
+int Connection::connect_result() {
+  switch (state_of(*line_)) {
+    case LineState::kConnecting:
+      return -EINPROGRESS;
+    case LineState::kEstablished:
+      return 0;
+    default: {
+      // Established and ended since then: the connect itself succeeded.
+      if ((line_->flags.load(kAcquire) & LineFlag::kRxFin) != 0) return 0;
+      const int error = take_error();
+      return error != 0 ? -error : -ECONNABORTED;
+    }
+  }
+}
+
+void Connection::shut_read() { set_app_flags(AppFlag::kShutRead, true); }
+
+void Connection::shut_write() {
+  LineLock lock(line_->tx_lock, lane().owner());
+  line_->app_flags.fetch_or(AppFlag::kShutWrite, kRelease);
+  lane().post(index_);
+}
+
+void Connection::close(bool reset) {
+  home_->post(index_, reset ? shm::HintOp::kCloseReset : shm::HintOp::kClose);
+}
+
+std::uint64_t Connection::unread() const {
+  const std::uint64_t head = line_->rx_head.load(kRelaxed);
+  return line_->rx_tail.load(kAcquire) - head;
+}
+
+std::uint64_t Connection::unacknowledged() const {
+  const std::uint64_t una = line_->tx_una.load(kAcquire);
+  const std::uint64_t tail = line_->tx_tail.load(kRelaxed);
+  return tail > una ? tail - una : 0;
+}
+
+void Connection::set_app_flags(std::uint32_t bits, bool on) {
+  if ((bits & AppFlag::kCork) != 0) corked_.store(on, kRelaxed);
+  if (on) {
+    line_->app_flags.fetch_or(bits, kRelease);
+  } else {
+    line_->app_flags.fetch_and(~bits, kRelease);
+  }
+  lane().post(index_);
+}
+
+void Connection::end_of_more() {
+  if (!corked_.load(kRelaxed)) set_app_flags(AppFlag::kCork, false);
+}
+
+void Connection::options_changed() {
+  line_->options_epoch.fetch_add(1, kRelease);
+  lane().post(index_);
+}
+
+}  // namespace toe::libtoe

@@ -1,0 +1,98 @@
+// One offloaded connection as a process sees it: bytes in and out of the rings of its line, what
+// it is ready for, and its end. No call here blocks, reads a clock or makes a system call (but for
+// the doorbell of a sleeping engine).
+//
+// Errors are negative errno values, as the kernel's own calls return them inside.
+// Thread: any; each direction is serialised by a lock word of the line, also between processes.
+#ifndef TOE_LIBTOE_CONNECTION_H_
+#define TOE_LIBTOE_CONNECTION_H_
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "libtoe/io_cursor.h"
+#include "libtoe/lane.h"
+
+namespace toe::libtoe {
+
+/// Readiness, with the numbers of EPOLLIN and its kin.
+using Events = std::uint32_t;
+
+enum class RecvMode : std::uint8_t {
+  kTake,     ///< copy and consume
+  kPeek,     ///< copy only
+  kDiscard,  ///< consume without copying (MSG_TRUNC)
+};
+
+class Connection {
+ public:
+  /// Stands for line `line` of the lane's segment from now on.
+  void attach(Lane* lane, std::uint32_t line);
+  /// The line is out of reach: stands for `ended`, which says why, from now on.
+  void detach(shm::Line* ended);
+  bool attached() const { return line_ != nullptr; }
+
+  /// Bytes taken, 0 at the end of the stream, -EAGAIN, or the connection's error (once).
+  ssize_t recv(IoCursor& into, RecvMode mode);
+  /// Bytes accepted for sending, -EAGAIN, -EPIPE, or the connection's error (once). With `more`
+  /// a short last segment may wait for further bytes.
+  ssize_t send(IoCursor& from, bool more);
+
+  Events readiness() const;
+  bool readable() const;
+  bool writable() const;
+  /// 0 once established, -EINPROGRESS before, or the error that ended the attempt (once).
+  int connect_result();
+  bool connect_result_pending() const;
+
+  void shut_read();
+  void shut_write();
+  /// Gives up this process's hold. The line may not be touched any more.
+  void close(bool reset);
+
+  /// Bytes that recv() could take; bytes sent and not acknowledged.
+  std::uint64_t unread() const;
+  std::uint64_t unacknowledged() const;
+  /// The pending error, forgotten by this call (SO_ERROR); 0 = none.
+  int take_error();
+  void put_error_back() { line_->error_taken.store(0, std::memory_order_release); }
+  /// The last send said `more`, and nothing more comes.
+  void end_of_more();
+
+  /// Sets or clears AppFlag bits and tells the engine. kCork set here outlives MSG_MORE.
+  void set_app_flags(std::uint32_t bits, bool on);
+  std::uint32_t app_flags() const { return line_->app_flags.load(std::memory_order_relaxed); }
+  /// Tells the engine that an option word of the line has changed.
+  void options_changed();
+
+  shm::Line& line() const { return *line_; }
+  std::uint32_t line_index() const { return index_; }
+  Lane& lane() const { return *lane_.load(std::memory_order_relaxed); }
+  /// Posts looks through `lane` from now on (a lane of the same segment). The hold itself stays
+  /// with the lane of attach(), so that its beginning and end keep their order.
+  void set_lane(Lane* lane) { lane_.store(lane, std::memory_order_relaxed); }
+  bool shut_for_reading() const { return (app_flags() & shm::AppFlag::kShutRead) != 0; }
+
+ private:
+  struct RxRings;
+  RxRings rx_rings() const;
+  void consume(std::uint64_t head, std::uint64_t count);
+  ssize_t nothing_to_read(std::uint32_t flags);
+  int why_not_send();
+  shm::RingMemory tx_ring(std::uint64_t tail);
+  std::uint64_t tx_space(std::uint64_t tail, std::uint32_t ring_bytes) const;
+  void set_flag_if_clear(std::uint32_t bit);
+  bool ended() const;
+
+  std::atomic<Lane*> lane_{nullptr};
+  Lane* home_ = nullptr;
+  shm::Line* line_ = nullptr;
+  std::uint32_t index_ = 0;
+  std::atomic<bool> corked_{false};  ///< TCP_CORK, as opposed to MSG_MORE
+};
+
+}  // namespace toe::libtoe
+
+#endif  // TOE_LIBTOE_CONNECTION_H_

@@ -1,0 +1,149 @@
+// Waiting on an epoll instance: both sides merged, one leader asleep at a time.
+#include <algorithm>
+#include <cerrno>
+
+#include "libtoe/epoll.h"
+#include "libtoe/libc.h"
+
+namespace toe::libtoe {
+namespace {
+
+constexpr std::uint32_t kKernelEvery = 8;    ///< waits in a row without a look at the kernel side
+constexpr std::uint32_t kYieldsPerLook = 8;  ///< looks at the kernel side while yielding
+/// Without an engine a wait is cut into slices, each of which looks for one.
+constexpr std::int64_t kRetryNs = 1'000'000'000;
+
+timespec to_timespec(std::int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
+
+}  // namespace
+
+void Epoll::wake_leader() {
+  WaitContext* waiter = waiter_.load(std::memory_order_relaxed);
+  if (waiter != nullptr) waiter->kick();
+}
+
+bool Epoll::ready() {
+  MutexLock lock(mutex_);
+  take_hints();
+  // Looking consumes nothing: whatever is ready is put back.
+  for (EpollItem* item = ready_head_; item != nullptr; item = item->ready_next) {
+    if (current(*item) != 0) return true;
+  }
+  return false;
+}
+
+int Epoll::kernel_wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
+  const timespec timeout = to_timespec(std::max<std::int64_t>(timeout_ns, 0));
+  const int n = libc().epoll_pwait2(fd_, out.data(), static_cast<int>(out.size()),
+                                    timeout_ns < 0 ? nullptr : &timeout, mask);
+  return n >= 0 ? n : -errno;
+}
+
+// Events that are there now. The kernel side is asked when ours has nothing, and in turn.
+int Epoll::collect(std::span<epoll_event> out) {
+  bool kernel_first = false;
+  int n = 0;
+  {
+    MutexLock lock(mutex_);
+    take_hints();
+    kernel_first = ++since_kernel_ >= kKernelEvery;
+    if (!kernel_first) n = take_ready(out);
+    if (n == 0 || kernel_first) since_kernel_ = 0;
+  }
+  if (n > 0) return n;
+  const int kernel = kernel_wait(out, 0, nullptr);
+  if (kernel < 0 || !kernel_first) return kernel;
+  MutexLock lock(mutex_);
+  return kernel + take_ready(out.subspan(static_cast<std::size_t>(kernel)));
+}
+
+WaitContext* Epoll::living_waiter() {
+  WaitContext* waiter = waiter_.load(std::memory_order_acquire);
+  if (waiter != nullptr && waiter->client().alive()) return waiter;
+  Attachment* attachment = Runtime::get().attachment();
+  if (attachment == nullptr) return nullptr;
+  MutexLock lock(mutex_);
+  return ensure_waiter(*attachment) ? waiter_.load(std::memory_order_relaxed) : nullptr;
+}
+
+// The kernel side, and what an engine that is gone has left. Ends early to look for an engine.
+int Epoll::wait_without_engine(std::span<epoll_event> out, std::int64_t deadline_ns,
+                               const sigset_t* mask) {
+  int n = collect(out);
+  if (n != 0) return n;
+  std::int64_t left = deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
+  if (all_ != nullptr && (left < 0 || left > kRetryNs)) left = kRetryNs;
+  return kernel_wait(out, left, mask);
+}
+
+int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
+  const std::int64_t deadline = timeout_ns < 0 ? -1 : now_ns() + timeout_ns;
+  const auto over = [&] { return timeout_ns == 0 || (deadline >= 0 && now_ns() >= deadline); };
+  for (;;) {
+    WaitContext* waiter = living_waiter();
+    if (waiter == nullptr) {
+      const int n = wait_without_engine(out, deadline, mask);
+      if (n != 0 || over()) return n;
+      continue;
+    }
+    const int n = collect(out);
+    const std::int64_t since = idle_since_ns_.exchange(-1, std::memory_order_relaxed);
+    if (since >= 0) {
+      const auto yield_ns = static_cast<std::int64_t>(waiter->client().profile().yield_ns);
+      waiter->policy().on_wait_end(now_ns() - since, yield_ns,
+                                   static_cast<std::uint32_t>(std::max(n, 0)));
+    }
+    if (n != 0 || over()) return n;
+    const int error = idle(deadline, mask);
+    if (error < 0) return error;
+  }
+}
+
+// Until something may have come. One thread leads: it sleeps on the doorbell; the others wait for
+// it to leave, and one of them takes over.
+int Epoll::idle(std::int64_t deadline_ns, const sigset_t* mask) {
+  const std::uint32_t seen = handover_.load(std::memory_order_acquire);
+  std::uint32_t nobody = 0;
+  if (!leader_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel)) {
+    followers_.fetch_add(1);
+    const std::int64_t left =
+        deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
+    const int error = leader_.load() != 0 ? futex_wait(handover_, seen, left) : 0;
+    followers_.fetch_sub(1);
+    return error == -EINTR ? error : 0;
+  }
+  WaitContext* waiter = waiter_.load(std::memory_order_acquire);
+  const int result = waiter != nullptr ? lead(*waiter, deadline_ns, mask) : 0;
+  leader_.store(0);
+  handover_.fetch_add(1);
+  if (followers_.load() != 0) futex_wake(handover_, 1);
+  return result;
+}
+
+int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* mask) {
+  idle_since_ns_.store(now_ns(), std::memory_order_relaxed);
+  std::uint32_t yields = 0;
+  pollfd kernel{fd_, POLLIN, 0};
+  const auto kernel_ready = [&] {
+    return ++yields % kYieldsPerLook == 0 && libc().poll(&kernel, 1, 0) > 0;
+  };
+  if (waiter.spin(kernel_ready)) return 0;
+  std::int64_t left = -1;
+  if (deadline_ns >= 0) {
+    left = deadline_ns - now_ns();
+    if (left <= 0) return 0;
+  }
+  std::array<pollfd, WaitContext::kOwnFds + 1> fds{};
+  fds.back() = kernel;
+  waiter.fall_asleep();
+  if (waiter.pending() || ready_count_.load(std::memory_order_relaxed) != 0) {
+    waiter.wake_up();
+    return 0;
+  }
+  const int n = waiter.sleep(fds, left, mask);
+  waiter.wake_up();
+  if (fds[WaitContext::kOwnFds - 1].revents != 0) Runtime::get().check_life();
+  return n < 0 ? n : 0;
+}
+
+}  // namespace toe::libtoe

@@ -1,0 +1,160 @@
+#include "libtoe/inherit.h"
+
+#include <netinet/in.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "libtoe/control_socket.h"
+#include "libtoe/epoll.h"
+#include "libtoe/libc.h"
+#include "libtoe/open.h"
+#include "libtoe/socket.h"
+
+namespace toe::libtoe {
+namespace {
+
+int socket_int(int fd, int name) {
+  int value = -1;
+  socklen_t length = sizeof(value);
+  return libc().getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+bool is_tcp(int fd) {
+  const int saved = errno;
+  const bool tcp =
+      socket_int(fd, SO_PROTOCOL) == IPPROTO_TCP && socket_int(fd, SO_TYPE) == SOCK_STREAM;
+  errno = saved;
+  return tcp;
+}
+
+struct Batch {
+  std::array<int, shm::kMaxShown> fds{};
+  std::array<ShownSocket, shm::kMaxShown> answers{};
+  std::size_t count = 0;
+
+  bool full() const { return count == fds.size(); }
+  void add(int fd) { fds[count++] = fd; }
+  bool ask(Attachment& attachment) {
+    return count > 0 && attachment.client.show({fds.data(), count}, {answers.data(), count});
+  }
+};
+
+void become(Socket& socket, int fd, const ShownSocket& shown, Attachment& attachment) {
+  socket.settings.nonblocking.store((libc().fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+  if (shown.kind == shm::ShownKind::kConnection) {
+    socket.become_connection(attachment, *shown.segment, shown.line);
+  } else if (shown.kind == shm::ShownKind::kListener) {
+    // Which flag the program gave it was not passed on: blocking, as sockets begin.
+    socket.settings.nonblocking.store(false);
+    socket.backlog = 1;
+    socket.become_listener(attachment, *shown.segment, shown.line);
+  }
+}
+
+void show_batch(Batch& batch, Attachment& attachment) {
+  if (batch.ask(attachment)) {
+    for (std::size_t i = 0; i < batch.count; ++i) {
+      Socket* socket = as_socket(FdTable::get(batch.fds[i]));
+      if (socket == nullptr) socket = track(batch.fds[i], socket_int(batch.fds[i], SO_DOMAIN));
+      if (socket == nullptr || batch.answers[i].kind == shm::ShownKind::kKernel) continue;
+      become(*socket, batch.fds[i], batch.answers[i], attachment);
+    }
+  }
+  batch.count = 0;
+}
+
+/// A connection of the parent that the engine did not give the child: it has ended for us.
+void end_here(Socket& socket) {
+  static shm::Line gone;
+  gone.flags.store(shm::LineFlag::kReset);
+  gone.error.store(ECONNRESET);
+  gone.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed));
+  socket.attachment.store(nullptr);
+  socket.connection.detach(&gone);
+}
+
+void adopt_batch(Batch& batch, Attachment* attachment) {
+  const bool answered = attachment != nullptr && batch.ask(*attachment);
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    Socket& socket = *as_socket(FdTable::get(batch.fds[i]));
+    const bool given = answered && batch.answers[i].kind != shm::ShownKind::kKernel;
+    if (given && socket.role() == Role::kConnection) {
+      socket.become_connection(*attachment, *batch.answers[i].segment, batch.answers[i].line);
+    } else if (given) {
+      socket.become_listener(*attachment, *batch.answers[i].segment, batch.answers[i].line);
+    } else if (socket.role() == Role::kConnection) {
+      end_here(socket);
+    } else {
+      socket.attachment.store(nullptr);
+    }
+    offload_items(socket, false);
+  }
+  batch.count = 0;
+}
+
+}  // namespace
+
+void show_inherited(Attachment& attachment) {
+  DIR* directory = ::opendir("/proc/self/fd");
+  if (directory == nullptr) return;
+  Batch batch;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
+    const int fd = std::atoi(entry->d_name);
+    if (is_internal_fd(fd) || fd == ::dirfd(directory) || !is_tcp(fd)) continue;
+    batch.add(fd);
+    if (batch.full()) show_batch(batch, attachment);
+  }
+  ::closedir(directory);
+  show_batch(batch, attachment);
+}
+
+void show_received(const msghdr& message) {
+  Attachment* attachment = Runtime::get().current();
+  if (attachment == nullptr || message.msg_controllen < sizeof(cmsghdr)) return;
+  Batch batch;
+  auto* scan = const_cast<msghdr*>(&message);
+  for (cmsghdr* header = CMSG_FIRSTHDR(scan); header != nullptr;
+       header = CMSG_NXTHDR(scan, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      if (!is_tcp(fd)) continue;
+      batch.add(fd);
+      if (batch.full()) show_batch(batch, *attachment);
+    }
+  }
+  show_batch(batch, *attachment);
+}
+
+void adopt_after_fork(Attachment& parents) {
+  bool any = false;
+  const int end = FdTable::end();
+  for (int fd = 0; fd < end; ++fd) {
+    File* file = FdTable::get(fd);
+    if (file == nullptr) continue;
+    if (file->role() == Role::kEpoll) {
+      static_cast<Epoll*>(file)->after_fork_child();
+    } else {
+      static_cast<Socket*>(file)->items_mutex.reset();
+      any = any || static_cast<Socket*>(file)->attachment.load() == &parents;
+    }
+  }
+  if (!any) return;
+  Attachment* attachment = Runtime::get().attachment();
+  Batch batch;
+  for (int fd = 0; fd < end; ++fd) {
+    Socket* socket = as_socket(FdTable::get(fd));
+    if (socket == nullptr || socket->attachment.load() != &parents) continue;
+    batch.add(fd);
+    if (batch.full()) adopt_batch(batch, attachment);
+  }
+  adopt_batch(batch, attachment);
+}
+
+}  // namespace toe::libtoe

@@ -1,0 +1,156 @@
+#include "libtoe/io.h"
+
+#include <limits.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "libtoe/blocking.h"
+#include "libtoe/epoll.h"
+#include "libtoe/libc.h"
+
+namespace toe::libtoe {
+namespace {
+
+/// Empty reads between looks whether the engine still lives, for programs that only poll.
+constexpr std::uint32_t kLifeEvery = 1024;
+
+bool must_not_block(const Socket& socket, int flags) {
+  return (flags & MSG_DONTWAIT) != 0 || socket.settings.nonblocking.load(std::memory_order_relaxed);
+}
+
+void count_empty_call() {
+  static std::atomic<std::uint32_t> calls{0};
+  if (calls.fetch_add(1, std::memory_order_relaxed) % kLifeEvery == kLifeEvery - 1) {
+    Runtime::get().check_life();
+  }
+}
+
+// An error met after bytes were moved is for the next call.
+ssize_t after_some(Socket& socket, ssize_t done, ssize_t error) {
+  if (done == 0) return error;
+  if (error != -EPIPE) socket.connection.put_error_back();
+  return done;
+}
+
+ssize_t send_failed(Socket& socket, ssize_t done, ssize_t error, int flags) {
+  if (done > 0) return after_some(socket, done, error);
+  if (error == -EPIPE && (flags & MSG_NOSIGNAL) == 0) ::raise(SIGPIPE);
+  return error;
+}
+
+bool valid_vector(const iovec* parts, std::size_t count) {
+  if (count > IOV_MAX) return false;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (parts[i].iov_len > SSIZE_MAX - total) return false;
+    total += parts[i].iov_len;
+  }
+  return true;
+}
+
+}  // namespace
+
+ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
+  if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
+  if ((flags & MSG_OOB) != 0) return -EINVAL;  // no urgent data, as after SO_OOBINLINE
+  const RecvMode mode = (flags & MSG_PEEK) != 0    ? RecvMode::kPeek
+                        : (flags & MSG_TRUNC) != 0 ? RecvMode::kDiscard
+                                                   : RecvMode::kTake;
+  const bool wait_all = (flags & MSG_WAITALL) != 0 && mode != RecvMode::kPeek;
+  Deadline deadline(socket.settings.recv_timeout_ns.load(std::memory_order_relaxed));
+  ssize_t done = 0;
+  for (;;) {
+    const ssize_t n = socket.connection.recv(into, mode);
+    if (n > 0) {
+      done += n;
+      if (mode == RecvMode::kDiscard) into.skip_all(static_cast<std::size_t>(n));
+      if (!wait_all || into.left() == 0) return done;
+      continue;
+    }
+    if (n == 0) return done;
+    if (n != -EAGAIN) return after_some(socket, done, n);
+    if (must_not_block(socket, flags)) {
+      count_empty_call();
+      return done > 0 ? done : -EAGAIN;
+    }
+    const int error = wait_for(socket, Want::kReadable, deadline);
+    if (error != 0) return done > 0 ? done : error;
+  }
+}
+
+ssize_t socket_send(Socket& socket, IoCursor from, int flags) {
+  if ((flags & MSG_OOB) != 0) return -EOPNOTSUPP;
+  Deadline deadline(socket.settings.send_timeout_ns.load(std::memory_order_relaxed));
+  ssize_t done = 0;
+  bool armed = false;
+  for (;;) {
+    const ssize_t n = socket.connection.send(from, (flags & MSG_MORE) != 0);
+    if (n >= 0) {
+      done += n;
+      if (from.left() == 0) return done;
+      continue;
+    }
+    if (n != -EAGAIN) return send_failed(socket, done, n, flags);
+    if (must_not_block(socket, flags)) {
+      if (armed) return done > 0 ? done : -EAGAIN;
+      arm_writable(socket);  // then once more: space may have come before the hint was asked for
+      armed = true;
+      continue;
+    }
+    const int error = wait_for(socket, Want::kWritable, deadline);
+    if (error != 0) return done > 0 ? done : error;
+  }
+}
+
+ssize_t socket_recvmsg(Socket& socket, msghdr* message, int flags) {
+  if (!valid_vector(message->msg_iov, message->msg_iovlen)) return -EMSGSIZE;
+  const ssize_t n = socket_recv(socket, IoCursor(message->msg_iov, message->msg_iovlen), flags);
+  if (n < 0) return n;
+  message->msg_namelen = 0;
+  message->msg_controllen = 0;
+  message->msg_flags = 0;
+  return n;
+}
+
+ssize_t socket_sendmsg(Socket& socket, const msghdr* message, int flags) {
+  if (!valid_vector(message->msg_iov, message->msg_iovlen)) return -EMSGSIZE;
+  return socket_send(socket, IoCursor(message->msg_iov, message->msg_iovlen), flags);
+}
+
+ssize_t socket_sendfile(Socket& socket, int in_fd, off_t* offset, std::size_t count) {
+  std::array<char, 32 * 1024> buffer;
+  off_t at = offset != nullptr ? *offset : ::lseek(in_fd, 0, SEEK_CUR);
+  if (at < 0) return -errno;
+  std::size_t done = 0;
+  ssize_t error = 0;
+  while (done < count && error == 0) {
+    const std::size_t want = std::min(count - done, buffer.size());
+    const ssize_t got = ::pread(in_fd, buffer.data(), want, at);
+    if (got <= 0) {
+      error = got < 0 ? -errno : 0;
+      break;
+    }
+    const bool more = done + static_cast<std::size_t>(got) < count;
+    const ssize_t sent =
+        socket_send(socket, buffer.data(), static_cast<std::size_t>(got), more ? MSG_MORE : 0);
+    if (sent < 0) {
+      error = sent;
+      break;
+    }
+    done += static_cast<std::size_t>(sent);
+    at += sent;
+    if (sent < got) break;
+  }
+  // The last piece asked for more; if the file ended there, nothing more comes.
+  if (done > 0 && done < count) socket.connection.end_of_more();
+  if (offset != nullptr) {
+    *offset = at;
+  } else if (done > 0) {
+    ::lseek(in_fd, at, SEEK_SET);
+  }
+  return done > 0 ? static_cast<ssize_t>(done) : error;
+}
+
+}  // namespace toe::libtoe

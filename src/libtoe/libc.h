@@ -1,0 +1,52 @@
+// libc's own functions behind the names that libtoe.so interposes. Everything in libtoe calls
+// through this table, so that it never meets itself.
+#ifndef TOE_LIBTOE_LIBC_H_
+#define TOE_LIBTOE_LIBC_H_
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+namespace toe::libtoe {
+
+#define TOE_LIBC_NAMES(X)                                                                         \
+  X(accept4)                                                                                      \
+  X(bind) X(close) X(close_range) X(connect) X(dup) X(dup2) X(dup3) X(epoll_create1) X(epoll_ctl) \
+      X(epoll_pwait) X(epoll_pwait2) X(epoll_wait) X(fcntl) X(getpeername) X(getsockname)         \
+          X(getsockopt) X(ioctl) X(listen) X(poll) X(ppoll) X(pselect) X(read) X(readv) X(recv)   \
+              X(recvfrom) X(recvmmsg) X(recvmsg) X(select) X(send) X(sendfile) X(sendmmsg)        \
+                  X(sendmsg) X(sendto) X(setsockopt) X(shutdown) X(socket) X(splice) X(syscall)   \
+                      X(write) X(writev)
+
+struct Libc {
+  bool ready = false;
+#define TOE_LIBC_MEMBER(name) decltype(&::name) name = nullptr;
+  TOE_LIBC_NAMES(TOE_LIBC_MEMBER)
+#undef TOE_LIBC_MEMBER
+};
+
+extern Libc g_libc;
+/// Fills the table. Any thread; every caller finds the same pointers.
+void load_libc();
+
+inline const Libc& libc() {
+  if (!g_libc.ready) [[unlikely]]
+    load_libc();
+  return g_libc;
+}
+
+}  // namespace toe::libtoe
+
+#endif  // TOE_LIBTOE_LIBC_H_

@@ -1,0 +1,347 @@
+#include "libtoe/open.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "libtoe/address.h"
+#include "libtoe/blocking.h"
+#include "libtoe/epoll.h"
+#include "libtoe/libc.h"
+#include "libtoe/options.h"
+
+namespace toe::libtoe {
+namespace {
+
+/// Reasons that lie in where the socket points, not in what the engine can do: free under strict.
+bool elsewhere(shm::KernelReason reason) {
+  switch (reason) {
+    case shm::KernelReason::kNotTcp:
+    case shm::KernelReason::kOtherNamespace:
+    case shm::KernelReason::kNotOurAddress:
+    case shm::KernelReason::kOtherDevice:
+    case shm::KernelReason::kOwnAddress:
+    case shm::KernelReason::kUnreachable:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// The kernel keeps the socket. 0, or the error that --strict demands.
+int leave_to_kernel(Socket& socket, int fd, const char* call, shm::KernelReason reason) {
+  Runtime& runtime = Runtime::get();
+  if (reason == shm::KernelReason::kNoEngine) {
+    if (Attachment* attachment = runtime.current(); attachment != nullptr) {
+      runtime.note_death(*attachment);  // an exchange failed: the engine is gone or mute
+    }
+    runtime.complain_no_engine();
+  } else {
+    runtime.report(reason);
+  }
+  if (runtime.strict() && !elsewhere(reason)) {
+    runtime.complain_strict(call, reason);
+    return -EOPNOTSUPP;
+  }
+  // A listener is offered again when an engine comes; anything else is the kernel's for good.
+  if (socket.role() == Role::kFresh && std::strcmp(call, "connect") == 0) {
+    drop_items(socket);
+    if (FdTable::clear(fd) == &socket && socket.fds.fetch_sub(1) == 1) Socket::recycle(&socket);
+  }
+  return 0;
+}
+
+void read_kernel_settings(Socket& socket, int fd) {
+  SocketSettings& settings = socket.settings;
+  settings.nonblocking.store((libc().fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+  if (!socket.options_touched.load()) return;
+  settings.recv_timeout_ns.store(kernel_timeout_ns(fd, SO_RCVTIMEO));
+  settings.send_timeout_ns.store(kernel_timeout_ns(fd, SO_SNDTIMEO));
+}
+
+void apply_options(Connection& connection, const shm::SocketOptions& options) {
+  shm::Line& line = connection.line();
+  line.keep_idle_s.store(options.keep_idle_s);
+  line.keep_interval_s.store(options.keep_interval_s);
+  line.keep_count.store(options.keep_count);
+  line.user_timeout_ms.store(options.user_timeout_ms);
+  line.linger_s.store(options.linger_s);
+  line.rcvbuf.store(options.rcvbuf);
+  line.sndbuf.store(options.sndbuf);
+  connection.set_app_flags(options.app_flags, true);
+  connection.options_changed();
+}
+
+bool any_option(const shm::SocketOptions& options) {
+  const shm::SocketOptions none{};
+  return std::memcmp(&options, &none, sizeof(none)) != 0;
+}
+
+int offer_listener(Attachment& attachment, Socket& socket, int fd) {
+  shm::SocketOptions options{};
+  if (!read_options(socket, fd, options)) {
+    return leave_to_kernel(socket, fd, "listen", shm::KernelReason::kOption);
+  }
+  const LineAnswer answer = attachment.client.listen(fd, socket.backlog, options);
+  if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
+  socket.inherited = options;
+  read_kernel_settings(socket, fd);
+  const int flags = libc().fcntl(fd, F_GETFL);
+  libc().fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  if (!socket.become_listener(attachment, *answer.segment, answer.line)) {
+    libc().fcntl(fd, F_SETFL, flags);
+    return leave_to_kernel(socket, fd, "listen", shm::KernelReason::kLimit);
+  }
+  offload_items(socket, false);
+  return 0;
+}
+
+int finish_connect(Socket& socket) {
+  if (socket.settings.nonblocking.load()) return socket.connection.connect_result();
+  Deadline deadline(socket.settings.send_timeout_ns.load());
+  const int error = wait_for(socket, Want::kConnected, deadline);
+  if (error != 0) return error == -EAGAIN ? -EINPROGRESS : error;
+  socket.connect_pending.store(false);
+  return socket.connection.connect_result();
+}
+
+// connect(2) on a socket that was offloaded before.
+int connect_again(Socket& socket) {
+  if (socket.role() == Role::kListener) return -EISCONN;
+  const int result = socket.connection.connect_result();
+  if (result == -EINPROGRESS) {
+    return socket.settings.nonblocking.load() ? -EALREADY : finish_connect(socket);
+  }
+  if (!socket.connect_pending.exchange(false)) return -EISCONN;
+  return result;
+}
+
+bool explicitly_bound(int fd) {
+  sockaddr_storage name{};
+  socklen_t length = sizeof(name);
+  if (libc().getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) return true;
+  return port_of(name) != 0;
+}
+
+int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
+  shm::Connect request{};
+  if (!to_mapped(address, length, request.remote_addr, request.remote_port)) return kLeaveToKernel;
+  if (is_loopback(request.remote_addr)) return kLeaveToKernel;
+  Attachment* attachment = Runtime::get().attachment();
+  shm::KernelReason reason = shm::KernelReason::kNone;
+  if (attachment == nullptr) {
+    reason = shm::KernelReason::kNoEngine;
+  } else if (!read_options(socket, fd, request.options)) {
+    reason = shm::KernelReason::kOption;
+  } else if (explicitly_bound(fd)) {
+    reason = shm::KernelReason::kBound;
+  }
+  LineAnswer answer;
+  if (reason == shm::KernelReason::kNone) {
+    answer = attachment->client.connect(fd, request);
+    reason = answer.reason;
+  }
+  if (!answer.ok()) {
+    if (answer.error != 0) return -answer.error;
+    const int error = leave_to_kernel(socket, fd, "connect", reason);
+    return error != 0 ? error : kLeaveToKernel;
+  }
+  read_kernel_settings(socket, fd);
+  if (!socket.become_connection(*attachment, *answer.segment, answer.line)) return -ENOBUFS;
+  if (any_option(request.options)) apply_options(socket.connection, request.options);
+  socket.connect_pending.store(true);
+  offload_items(socket, true);
+  return finish_connect(socket);
+}
+
+/// The new fd behind an accepted connection: a kernel socket whose cookie names it.
+int make_placeholder(int family, int flags, std::uint64_t& cookie) {
+  const int fd = libc().socket(family, SOCK_STREAM | (flags & (SOCK_CLOEXEC | SOCK_NONBLOCK)), 0);
+  if (fd < 0) return -errno;
+  socklen_t length = sizeof(cookie);
+  if (libc().getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) != 0) {
+    const int error = errno;
+    libc().close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+int accept_from_engine(Socket& listening, int flags) {
+  Attachment* attachment = listening.attachment.load(std::memory_order_acquire);
+  if (attachment == nullptr || !listening.listener.ready()) return -EAGAIN;
+  std::uint64_t cookie = 0;
+  const int fd = make_placeholder(listening.family, flags, cookie);
+  if (fd < 0) return fd;
+  const auto line = listening.listener.take();
+  if (!line) {  // another thread or process was faster
+    libc().close(fd);
+    return -EAGAIN;
+  }
+  Socket* socket = Socket::make(listening.family);
+  socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
+  socket->settings.recv_timeout_ns.store(listening.settings.recv_timeout_ns.load());
+  socket->settings.send_timeout_ns.store(listening.settings.send_timeout_ns.load());
+  socket->become_connection(*attachment, listening.listener.lane().segment(), *line);
+  if (any_option(listening.inherited)) apply_options(socket->connection, listening.inherited);
+  listening.listener.accept(*line, cookie);
+  if (!FdTable::set(fd, socket)) {  // beyond the table: cannot be served
+    socket->connection.close(true);
+    libc().close(fd);
+    return -EMFILE;
+  }
+  return fd;
+}
+
+int accept_from_kernel(int fd, sockaddr* address, socklen_t* length, int flags) {
+  const int accepted = libc().accept4(fd, address, length, flags);
+  return accepted >= 0 ? accepted : -errno;
+}
+
+// One attempt on both sides, beginning with each in turn.
+int accept_once(Socket& socket, int fd, sockaddr* address, socklen_t* length, int flags) {
+  const bool kernel_first = (socket.accept_turn.fetch_add(1, std::memory_order_relaxed) & 7) == 7;
+  if (kernel_first) {
+    const int accepted = accept_from_kernel(fd, address, length, flags);
+    if (accepted != -EAGAIN) return accepted;
+  }
+  const int accepted = accept_from_engine(socket, flags);
+  if (accepted >= 0 && address != nullptr) {
+    socket_name(*offloaded_socket(accepted), true, address, length);
+  }
+  if (accepted != -EAGAIN || kernel_first) return accepted;
+  return accept_from_kernel(fd, address, length, flags);
+}
+
+void close_socket(Socket& socket) {
+  drop_items(socket);
+  Attachment* attachment = socket.attachment.load(std::memory_order_acquire);
+  const bool alive = attachment != nullptr && attachment->client.alive();
+  if (alive && socket.role() == Role::kConnection) {
+    const std::uint32_t linger = socket.connection.line().linger_s.load();
+    if (linger > 1) {
+      socket.connection.shut_write();
+      Deadline deadline(std::int64_t{linger - 1} * 1'000'000'000);
+      wait_for(socket, Want::kDrained, deadline);
+    }
+    socket.connection.close(linger == 1);
+  } else if (alive && socket.role() == Role::kListener) {
+    socket.listener.close();
+  }
+  Socket::recycle(&socket);
+}
+
+}  // namespace
+
+Socket* track(int fd, int family) {
+  Socket* socket = Socket::make(family);
+  if (FdTable::set(fd, socket)) return socket;
+  Socket::recycle(socket);
+  return nullptr;
+}
+
+void note_socket(int fd, int domain, int type, int protocol) {
+  const bool tcp = (domain == AF_INET || domain == AF_INET6) &&
+                   (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
+                   (protocol == 0 || protocol == IPPROTO_TCP);
+  if (tcp) track(fd, domain);
+}
+
+int socket_listen(Socket& socket, int fd, int backlog) {
+  if (socket.role() == Role::kConnection) return -EINVAL;
+  if (libc().listen(fd, backlog) != 0) return -errno;
+  socket.backlog = static_cast<std::uint32_t>(std::max(backlog, 0));
+  if (socket.role() == Role::kListener || bound_to_loopback(fd)) return 0;
+  Attachment* attachment = Runtime::get().attachment();
+  const int error = attachment == nullptr
+                        ? leave_to_kernel(socket, fd, "listen", shm::KernelReason::kNoEngine)
+                        : offer_listener(*attachment, socket, fd);
+  if (error != 0) libc().shutdown(fd, SHUT_RD);
+  return error;
+}
+
+int socket_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
+  if (socket.role() != Role::kFresh) return connect_again(socket);
+  return offer_connect(socket, fd, address, length);
+}
+
+int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, int flags) {
+  if (socket.role() != Role::kListener) return -EINVAL;
+  if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return -EINVAL;
+  Deadline deadline(socket.settings.recv_timeout_ns.load());
+  for (;;) {
+    const int accepted = accept_once(socket, fd, address, length, flags);
+    if (accepted != -EAGAIN || socket.settings.nonblocking.load()) return accepted;
+    if (socket.attachment.load() == nullptr) Runtime::get().attachment();
+    const int error = wait_for(socket, Want::kAcceptable, deadline, fd);
+    if (error != 0) return error;
+  }
+}
+
+int socket_shutdown(Socket& socket, int fd, int how) {
+  if (socket.role() == Role::kListener) {
+    if (how == SHUT_WR) return 0;
+    if (libc().shutdown(fd, how) != 0) return -errno;
+    if (Attachment* attachment = socket.attachment.exchange(nullptr); attachment != nullptr) {
+      socket.listener.close();
+      touch_items(socket);
+      attachment->kick_all();
+    }
+    return 0;
+  }
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+  if (socket.connection.connect_result_pending() ||
+      (socket.connection.readiness() & EPOLLHUP) != 0) {
+    return -ENOTCONN;
+  }
+  if (how != SHUT_WR) socket.connection.shut_read();
+  if (how != SHUT_RD) socket.connection.shut_write();
+  touch_items(socket);
+  if (Attachment* attachment = socket.attachment.load(); attachment != nullptr) {
+    attachment->kick_all();
+  }
+  return 0;
+}
+
+void forget_fd(int fd) {
+  File* file = FdTable::clear(fd);
+  if (file == nullptr || file->fds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (file->role() == Role::kEpoll) {
+    static_cast<Epoll*>(file)->close_all();  // its memory stays: another thread may wait in it
+    return;
+  }
+  close_socket(*static_cast<Socket*>(file));
+}
+
+void note_dup(int from, int to) {
+  if (File* file = FdTable::get(from); file != nullptr) FdTable::set(to, file);
+}
+
+int socket_name(const Socket& socket, bool remote, sockaddr* address, socklen_t* length) {
+  if (socket.role() != Role::kConnection) return kLeaveToKernel;
+  const shm::Line& line = socket.connection.line();
+  if (remote && (socket.connection.connect_result_pending() ||
+                 line.state.load() == static_cast<std::uint32_t>(shm::LineState::kClosed))) {
+    return -ENOTCONN;
+  }
+  const auto& bytes = remote ? line.remote_addr : line.local_addr;
+  std::uint8_t raw[16];
+  for (int i = 0; i < 16; ++i) raw[i] = bytes[i].load(std::memory_order_relaxed);
+  const std::uint16_t port = remote ? line.remote_port.load() : line.local_port.load();
+  return from_mapped(raw, port, socket.family, {address, length});
+}
+
+void offer_listeners(Attachment& attachment) {
+  const int end = FdTable::end();
+  for (int fd = 0; fd < end; ++fd) {
+    Socket* socket = as_socket(FdTable::get(fd));
+    if (socket == nullptr || socket->attachment.load() != nullptr || socket->backlog == 0) continue;
+    if (socket->role() == Role::kConnection || bound_to_loopback(fd)) continue;
+    offer_listener(attachment, *socket, fd);
+  }
+}
+
+}  // namespace toe::libtoe

@@ -1,0 +1,126 @@
+#include "libtoe/options.h"
+
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "libtoe/libc.h"
+#include "libtoe/open.h"
+
+namespace toe::libtoe {
+namespace {
+
+using shm::AppFlag;
+
+constexpr int kBufLock = 72;      // SO_BUF_LOCK
+constexpr int kTcpUlp = 31;       // TCP_ULP
+constexpr int kTcpMd5 = 14;       // TCP_MD5SIG
+constexpr int kTcpMd5Ext = 32;    // TCP_MD5SIG_EXT
+constexpr int kDefaultMss = 536;  // what TCP_MAXSEG shows before it was set
+constexpr std::string_view kEngineAlgorithms[] = {"cubic", "reno", "dctcp", "timely", "constant"};
+
+int kernel_int(int fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof(value);
+  return libc().getsockopt(fd, level, name, &value, &length) == 0 ? value : 0;
+}
+
+std::uint32_t kernel_word(int fd, int level, int name) {
+  return static_cast<std::uint32_t>(std::max(0, kernel_int(fd, level, name)));
+}
+
+bool only_kernel_can(int fd, int family) {
+  if (kernel_int(fd, SOL_SOCKET, SO_MARK) != 0) return true;
+  if (kernel_int(fd, IPPROTO_IP, IP_TRANSPARENT) != 0) return true;
+  if (kernel_int(fd, IPPROTO_IP, IP_TOS) != 0) return true;
+  if (family == AF_INET6 && kernel_int(fd, IPPROTO_IPV6, IPV6_TCLASS) > 0) return true;
+  if (kernel_int(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT) != 0) return true;
+  std::array<char, 16> text{};
+  socklen_t length = text.size();
+  if (libc().getsockopt(fd, IPPROTO_TCP, kTcpUlp, text.data(), &length) == 0 && length > 0 &&
+      text[0] != 0) {
+    return true;
+  }
+  return false;
+}
+
+void read_buffers(int fd, shm::SocketOptions& out) {
+  const int locked = kernel_int(fd, SOL_SOCKET, kBufLock);
+  if ((locked & 2) != 0) out.rcvbuf = kernel_word(fd, SOL_SOCKET, SO_RCVBUF);
+  if ((locked & 1) != 0) out.sndbuf = kernel_word(fd, SOL_SOCKET, SO_SNDBUF);
+}
+
+void read_keepalive(int fd, shm::SocketOptions& out) {
+  out.keep_idle_s = kernel_word(fd, IPPROTO_TCP, TCP_KEEPIDLE);
+  out.keep_interval_s = kernel_word(fd, IPPROTO_TCP, TCP_KEEPINTVL);
+  out.keep_count = kernel_word(fd, IPPROTO_TCP, TCP_KEEPCNT);
+  out.user_timeout_ms = kernel_word(fd, IPPROTO_TCP, TCP_USER_TIMEOUT);
+  if (kernel_int(fd, SOL_SOCKET, SO_KEEPALIVE) != 0) out.app_flags |= AppFlag::kKeepAlive;
+}
+
+void read_linger(int fd, shm::SocketOptions& out) {
+  linger value{};
+  socklen_t length = sizeof(value);
+  if (libc().getsockopt(fd, SOL_SOCKET, SO_LINGER, &value, &length) == 0 && value.l_onoff != 0) {
+    out.linger_s = 1 + static_cast<std::uint32_t>(std::max(0, value.l_linger));
+  }
+}
+
+}  // namespace
+
+std::int64_t kernel_timeout_ns(int fd, int option) {
+  timeval value{};
+  socklen_t length = sizeof(value);
+  if (libc().getsockopt(fd, SOL_SOCKET, option, &value, &length) != 0) return -1;
+  const std::int64_t ns = std::int64_t{value.tv_sec} * 1'000'000'000 + value.tv_usec * 1000;
+  return ns == 0 ? -1 : ns;
+}
+
+bool read_options(const Socket& socket, int fd, shm::SocketOptions& out) {
+  if (socket.needs_kernel.load()) return false;
+  if (!socket.options_touched.load()) return true;
+  if (only_kernel_can(fd, socket.family)) return false;
+  read_buffers(fd, out);
+  read_keepalive(fd, out);
+  read_linger(fd, out);
+  if (kernel_int(fd, IPPROTO_TCP, TCP_NODELAY) != 0) out.app_flags |= AppFlag::kNoDelay;
+  if (kernel_int(fd, IPPROTO_TCP, TCP_CORK) != 0) out.app_flags |= AppFlag::kCork;
+  const int mss = kernel_int(fd, IPPROTO_TCP, TCP_MAXSEG);
+  if (mss != kDefaultMss && mss > 0) out.max_segment = static_cast<std::uint32_t>(mss);
+  std::memcpy(out.congestion, socket.congestion, sizeof(out.congestion));
+  return true;
+}
+
+void note_option(Socket& socket, OptionCall call, const void*, socklen_t) {
+  socket.options_touched.store(true, std::memory_order_relaxed);
+  const bool filter =
+      call.level == SOL_SOCKET &&
+      (call.name == SO_ATTACH_FILTER || call.name == SO_ATTACH_BPF ||
+       call.name == SO_BINDTODEVICE || call.name == SO_ZEROCOPY || call.name == SO_TIMESTAMPING);
+  const bool signature =
+      call.level == IPPROTO_TCP && (call.name == kTcpMd5 || call.name == kTcpMd5Ext);
+  if (filter || signature) socket.needs_kernel.store(true, std::memory_order_relaxed);
+}
+
+int set_fresh_congestion(Socket& socket, const void* value, socklen_t length) {
+  if (value == nullptr || length == 0) return kLeaveToKernel;
+  char name[16] = {};
+  std::memcpy(name, value, std::min<std::size_t>(length, sizeof(name) - 1));
+  for (const std::string_view known : kEngineAlgorithms) {
+    if (known != name) continue;
+    std::memcpy(socket.congestion, name, sizeof(name));
+    socket.options_touched.store(true, std::memory_order_relaxed);
+    return 0;
+  }
+  return kLeaveToKernel;
+}
+
+}  // namespace toe::libtoe

@@ -1,0 +1,197 @@
+#include "libtoe/runtime.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "libtoe/control_socket.h"
+#include "libtoe/inherit.h"
+#include "libtoe/libc.h"
+#include "libtoe/open.h"
+#include "libtoe/socket.h"
+
+namespace toe::libtoe {
+namespace {
+
+constexpr std::int64_t kRetryNs = 1'000'000'000;
+constexpr const char* kReasonWords[] = {"none",
+                                        "no-engine",
+                                        "version",
+                                        "not-listening",
+                                        "not-tcp",
+                                        "other-namespace",
+                                        "not-our-address",
+                                        "other-device",
+                                        "own-address",
+                                        "unreachable",
+                                        "option",
+                                        "port-taken",
+                                        "limit",
+                                        "netfilter",
+                                        "congestion-control",
+                                        "io-uring",
+                                        "bound",
+                                        "other-user",
+                                        "internal"};
+static_assert(std::size(kReasonWords) == static_cast<std::size_t>(shm::KernelReason::kCount));
+
+const char* setting(const char* name, const char* fallback) {
+  const char* value = ::secure_getenv(name);
+  return value != nullptr && *value != 0 ? value : fallback;
+}
+
+void print_line(const char* line) {
+  const int saved = errno;
+  [[maybe_unused]] const ssize_t n = libc().write(STDERR_FILENO, line, std::strlen(line));
+  errno = saved;
+}
+
+}  // namespace
+
+const char* reason_word(shm::KernelReason reason) {
+  return reason < shm::KernelReason::kCount ? kReasonWords[static_cast<std::size_t>(reason)]
+                                            : "internal";
+}
+
+// --- Attachment ---
+
+WaitContext* Attachment::borrow() {
+  {
+    MutexLock lock(mutex_);
+    if (!idle_.empty()) {
+      WaitContext* waiter = idle_.back();
+      idle_.pop_back();
+      return waiter;
+    }
+  }
+  auto* waiter = new WaitContext(client);
+  if (client.segments().count() == 0 || waiter->lane(*client.segments().at(0)) == nullptr) {
+    delete waiter;
+    return nullptr;
+  }
+  MutexLock lock(mutex_);
+  all_.push_back(waiter);
+  return waiter;
+}
+
+void Attachment::give_back(WaitContext* waiter) {
+  MutexLock lock(mutex_);
+  idle_.push_back(waiter);
+}
+
+void Attachment::kick_all() {
+  MutexLock lock(mutex_);
+  for (WaitContext* waiter : all_) waiter->kick();
+}
+
+// --- Runtime ---
+
+Runtime& Runtime::get() {
+  // Never destroyed: the program's exit handlers may still use sockets.
+  alignas(Runtime) static std::array<std::byte, sizeof(Runtime)> memory;
+  static Runtime* runtime = new (memory.data()) Runtime;
+  return *runtime;
+}
+
+void Runtime::start() {
+  MutexLock lock(mutex_);
+  if (started_) return;
+  started_ = true;
+  FdTable::start();
+  const char* name = setting("FLEXTOE_NAME", "default");
+  std::snprintf(name_.data(), name_.size(), "%s", name);
+  std::snprintf(path_.data(), path_.size(), "%s/%s.sock", setting("FLEXTOE_RUNDIR", "/run/flextoe"),
+                name);
+  strict_ = std::strcmp(setting("FLEXTOE_STRICT", "0"), "1") == 0;
+  if (try_attach()) show_inherited(*attachment_.load());
+}
+
+Attachment* Runtime::current() const {
+  Attachment* attachment = attachment_.load(std::memory_order_acquire);
+  return attachment != nullptr && attachment->client.alive() ? attachment : nullptr;
+}
+
+Attachment* Runtime::attachment() {
+  if (Attachment* living = current(); living != nullptr) return living;
+  const std::int64_t now = now_ns();
+  if (now < next_try_ns_.load(std::memory_order_relaxed)) return nullptr;
+  {
+    MutexLock lock(mutex_);
+    if (Attachment* living = current(); living != nullptr) return living;
+    if (now < next_try_ns_.load(std::memory_order_relaxed)) return nullptr;
+    if (!try_attach()) return nullptr;
+  }
+  Attachment* attachment = current();
+  if (attachment != nullptr) offer_listeners(*attachment);
+  return attachment;
+}
+
+// Holds mutex_.
+bool Runtime::try_attach() {
+  const int saved = errno;
+  next_try_ns_.store(now_ns() + kRetryNs, std::memory_order_relaxed);
+  std::unique_ptr<EngineLink> link = ControlSocket::open(path_.data());
+  errno = saved;
+  if (link == nullptr) return false;
+  auto* fresh = new Attachment(std::move(link));
+  if (!fresh->client.attach(strict_)) {
+    if (fresh->client.reason() == shm::KernelReason::kVersion && !complained_.exchange(true)) {
+      print_line("libtoe: the engine speaks another version: sockets stay with the kernel\n");
+    }
+    delete fresh;
+    return false;
+  }
+  complained_.store(false);
+  attachment_.store(fresh, std::memory_order_release);
+  return true;
+}
+
+void Runtime::note_death(Attachment& attachment) {
+  if (attachment.client.mark_dead()) end_sockets_of(attachment);
+}
+
+void Runtime::check_life() {
+  Attachment* attachment = attachment_.load(std::memory_order_acquire);
+  if (attachment == nullptr || !attachment->client.alive()) return;
+  pollfd life{attachment->client.link().life_fd(), POLLRDHUP, 0};
+  if (libc().poll(&life, 1, 0) == 1) note_death(*attachment);
+}
+
+void Runtime::complain_strict(const char* call, shm::KernelReason reason) const {
+  std::array<char, 160> line;
+  std::snprintf(line.data(), line.size(),
+                "libtoe: %s cannot be offloaded (%s) and --strict is set\n", call,
+                reason_word(reason));
+  print_line(line.data());
+}
+
+void Runtime::complain_no_engine() {
+  if (complained_.exchange(true)) return;
+  std::array<char, 160> line;
+  std::snprintf(line.data(), line.size(),
+                "libtoe: no engine \"%s\": sockets stay with the kernel\n", name_.data());
+  print_line(line.data());
+}
+
+void Runtime::report(shm::KernelReason reason) {
+  if (Attachment* attachment = current(); attachment != nullptr) {
+    attachment->client.report(reason);
+  }
+}
+
+void Runtime::before_fork() { mutex_.lock(); }
+
+void Runtime::after_fork_parent() { mutex_.unlock(); }
+
+void Runtime::after_fork_child() {
+  mutex_.reset();
+  Attachment* parents = attachment_.exchange(nullptr);
+  next_try_ns_.store(0);
+  if (parents == nullptr) return;
+  forget_internal_fds();
+  adopt_after_fork(*parents);
+}
+
+}  // namespace toe::libtoe

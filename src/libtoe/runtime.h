@@ -1,0 +1,81 @@
+// What libtoe keeps per process: the attachment to the engine, waiters to lend, settings.
+#ifndef TOE_LIBTOE_RUNTIME_H_
+#define TOE_LIBTOE_RUNTIME_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "libtoe/engine_client.h"
+#include "libtoe/wait_context.h"
+
+namespace toe::libtoe {
+
+/// One engine life: its client and the waiters that belong to it. Never freed, so that a thread
+/// may look at a dead one.
+class Attachment {
+ public:
+  explicit Attachment(std::unique_ptr<EngineLink> link) : client(std::move(link)), home(client) {}
+
+  /// A waiter for one blocking call; null when the engine has no context left.
+  WaitContext* borrow();
+  void give_back(WaitContext* waiter);
+  /// Ends the sleep of every lent waiter.
+  void kick_all();
+
+  EngineClient client;
+  WaitContext home;  ///< posts of sockets that are in no epoll instance; never sleeps
+
+ private:
+  Mutex mutex_;
+  std::vector<WaitContext*> idle_;
+  std::vector<WaitContext*> all_;
+};
+
+class Runtime {
+ public:
+  static Runtime& get();
+
+  /// At load: reads the settings and attaches.
+  void start();
+  /// The living attachment, or null; tries to attach at most once a second.
+  Attachment* attachment();
+  /// The living attachment without trying.
+  Attachment* current() const;
+  /// True when a dead engine was found by this call or before and not handled: see on_death().
+  void note_death(Attachment& attachment);
+  /// Looks whether the engine hung up; cheap enough for rare paths only.
+  void check_life();
+
+  bool strict() const { return strict_; }
+  /// Prints one line on stderr, "libtoe: ...", for a socket that cannot be offloaded.
+  void complain_strict(const char* call, shm::KernelReason reason) const;
+  void complain_no_engine();
+  /// For `flextoe status`: a socket stayed with the kernel.
+  void report(shm::KernelReason reason);
+
+  /// fork(2): the child attaches anew.
+  void before_fork();
+  void after_fork_parent();
+  void after_fork_child();
+
+ private:
+  bool try_attach();
+
+  Mutex mutex_;
+  std::atomic<Attachment*> attachment_{nullptr};
+  std::atomic<std::int64_t> next_try_ns_{0};
+  std::atomic<bool> complained_{false};
+  bool started_ = false;
+  bool strict_ = false;
+  std::array<char, 32> name_{};
+  std::array<char, 108> path_{};
+};
+
+/// "other-device" and so on, as in docs/formats/control-socket.md.
+const char* reason_word(shm::KernelReason reason);
+
+}  // namespace toe::libtoe
+
+#endif  // TOE_LIBTOE_RUNTIME_H_

@@ -1,0 +1,87 @@
+// A TCP socket of the program: fresh, a listener, or a connection. The calls here are POSIX calls
+// with their blocking, errors as negative errno values.
+//
+// Thread: any.
+#ifndef TOE_LIBTOE_SOCKET_H_
+#define TOE_LIBTOE_SOCKET_H_
+
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "libtoe/connection.h"
+#include "libtoe/file.h"
+#include "libtoe/listener.h"
+#include "libtoe/mutex.h"
+#include "libtoe/runtime.h"
+
+namespace toe::libtoe {
+
+struct EpollItem;
+
+/// Options that an accepted socket takes over from its listener and that no line word holds.
+struct SocketSettings {
+  std::atomic<bool> nonblocking{false};
+  std::atomic<std::int64_t> recv_timeout_ns{-1};  ///< -1: none
+  std::atomic<std::int64_t> send_timeout_ns{-1};
+  std::atomic<std::uint32_t> recv_low_water{1};
+};
+
+class Socket : public File {
+ public:
+  Socket() : File(Role::kFresh) {}
+  /// A blank socket from the pool; give it back with recycle() when no fd names it.
+  static Socket* make(int family);
+  static void recycle(Socket* socket);
+
+  /// Becomes the connection `line` of `segment`. False: the engine gives no context.
+  bool become_connection(Attachment& attachment, MappedSegment& segment, std::uint32_t line);
+  bool become_listener(Attachment& attachment, MappedSegment& segment, std::uint32_t line);
+
+  Connection connection;
+  Listener listener;
+  SocketSettings settings;
+  std::atomic<Attachment*> attachment{nullptr};
+  int family = AF_INET;
+
+  // Fresh sockets and listeners: what the program did to the kernel socket.
+  std::atomic<bool> options_touched{false};  ///< setsockopt was called: read options back
+  std::atomic<bool> needs_kernel{false};     ///< an option that only the kernel has
+  char congestion[16] = {};                  ///< TCP_CONGESTION as set, "" = default
+  std::uint32_t backlog = 0;
+  shm::SocketOptions inherited{};  ///< listener: options for accepted sockets
+  std::atomic<std::uint32_t> accept_turn{0};
+  std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
+
+  // Epoll instances that watch it (epoll.h).
+  Mutex items_mutex;
+  EpollItem* items = nullptr;
+  std::atomic<std::uint64_t> out_mask{0};  ///< context bits of watchers that want EPOLLOUT
+  Socket* next_free = nullptr;
+};
+
+inline Socket* as_socket(File* file) {
+  return file != nullptr && file->role() != Role::kEpoll ? static_cast<Socket*>(file) : nullptr;
+}
+/// The engine's socket behind `fd`, or null: then libc serves the call.
+inline Socket* offloaded_socket(int fd) {
+  File* file = FdTable::get(fd);
+  return file != nullptr && file->offloaded() ? static_cast<Socket*>(file) : nullptr;
+}
+inline Socket* offloaded_connection(int fd) {
+  File* file = FdTable::get(fd);
+  return file != nullptr && file->role() == Role::kConnection ? static_cast<Socket*>(file)
+                                                              : nullptr;
+}
+
+/// True once a socket of this process has been offloaded.
+bool any_socket_offloaded();
+
+/// Marks the engine's connections as reset and its listeners as the kernel's alone, and wakes who
+/// waits for them.
+void end_sockets_of(Attachment& attachment);
+
+}  // namespace toe::libtoe
+
+#endif  // TOE_LIBTOE_SOCKET_H_
