@@ -21,7 +21,7 @@
 
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);
-  __uint(max_entries, STEER_QUEUES);
+  __uint(max_entries, kSteerQueues);
   __type(key, __u32);
   __type(value, __u32);
 } sockets SEC(".maps");
@@ -31,13 +31,13 @@ struct {
   __uint(max_entries, 1);
   __uint(map_flags, BPF_F_MMAPABLE);
   __type(key, __u32);
-  __type(value, struct steer_config);
+  __type(value, struct SteerConfig);
 } config SEC(".maps");
 
 // Local address -> index of its block in `ports`.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, STEER_ADDRESSES);
+  __uint(max_entries, kSteerAddresses);
   __type(key, __u32);
   __type(value, __u32);
 } local_v4 SEC(".maps");
@@ -48,22 +48,22 @@ struct address {
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, STEER_ADDRESSES);
+  __uint(max_entries, kSteerAddresses);
   __type(key, struct address);
   __type(value, __u32);
 } local_v6 SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, STEER_ADDRESSES *STEER_PORT_WORDS);
+  __uint(max_entries, kSteerAddresses *kSteerPortWords);
   __uint(map_flags, BPF_F_MMAPABLE);
   __type(key, __u32);
-  __type(value, struct steer_ports);
+  __type(value, struct SteerPorts);
 } ports SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, STEER_VLAN_WORDS);
+  __uint(max_entries, kSteerVlanWords);
   __uint(map_flags, BPF_F_MMAPABLE);
   __type(key, __u32);
   __type(value, __u64);
@@ -71,15 +71,15 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, STEER_EXCEPTIONS);
+  __uint(max_entries, kSteerExceptions);
   __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, struct steer_tuple);
+  __type(key, struct SteerTuple);
   __type(value, __u32);
 } exceptions SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, STEER_COUNTERS);
+  __uint(max_entries, kSteerCounters);
   __uint(map_flags, BPF_F_MMAPABLE);
   __type(key, __u32);
   __type(value, __u64);
@@ -138,35 +138,35 @@ static __always_inline __be16 walk_ethernet(struct cursor *c) {
   struct ethhdr *eth = c->at;
   if ((void *)(eth + 1) > c->end) return 0;
   __u32 zero = 0;
-  struct steer_config *own = bpf_map_lookup_elem(&config, &zero);
+  struct SteerConfig *own = bpf_map_lookup_elem(&config, &zero);
   if (!own) return 0;
   for (int i = 0; i < ETH_ALEN; ++i) {
     if (eth->h_dest[i] != own->mac[i]) return 0;
   }
   __be16 proto = eth->h_proto;
   c->at = eth + 1;
-  for (int i = 0; i < STEER_MAX_VLAN_TAGS; ++i) {
+  for (int i = 0; i < kSteerMaxVlanTags; ++i) {
     struct vlan_tag *tag = c->at;
     if (!is_vlan(proto)) return proto;
     if ((void *)(tag + 1) > c->end) return 0;
     if (!vlan_allowed(bpf_ntohs(tag->tci) & 0xfff)) {
-      count(STEER_VLAN_PASSED);
+      count(kSteerVlanPassed);
       return 0;
     }
     proto = tag->next_proto;
     c->at = tag + 1;
   }
-  if (is_vlan(proto)) count(STEER_VLAN_PASSED);
+  if (is_vlan(proto)) count(kSteerVlanPassed);
   return proto;
 }
 
 static __always_inline int is_first_syn(const struct tcphdr *tcp) { return tcp->syn && !tcp->ack; }
 
 // Whether the engine gets this segment of a connection to local address `index`.
-static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct steer_tuple *tuple) {
+static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct SteerTuple *tuple) {
   __u16 port = bpf_ntohs(tcp->dest);
-  __u32 word = index * STEER_PORT_WORDS + port / 64;
-  struct steer_ports *state = bpf_map_lookup_elem(&ports, &word);
+  __u32 word = index * kSteerPortWords + port / 64;
+  struct SteerPorts *state = bpf_map_lookup_elem(&ports, &word);
   if (!state) return 0;
   __u64 bit = 1ull << (port % 64);
   int takes = (state->owned & bit) || ((state->syn_only & bit) && is_first_syn(tcp));
@@ -175,18 +175,18 @@ static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct s
   tuple->remote_port = tcp->source;
   __u32 *keeper = bpf_map_lookup_elem(&exceptions, tuple);
   if (!keeper) return takes;
-  int keeps = *keeper == STEER_ENGINE_KEEPS;
-  if (keeps != takes) count(keeps ? STEER_EXCEPTION_REDIRECTED : STEER_EXCEPTION_PASSED);
+  int keeps = *keeper == kSteerEngineKeeps;
+  if (keeps != takes) count(keeps ? kSteerExceptionRedirected : kSteerExceptionPassed);
   return keeps;
 }
 
 static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32 index,
-                                     struct steer_tuple *tuple) {
+                                     struct SteerTuple *tuple) {
   struct tcphdr *tcp = c->at;
   if ((void *)(tcp + 1) > c->end) return XDP_PASS;
   if (!engine_gets(tcp, index, tuple)) return XDP_PASS;
   if (c->fragment) {
-    count(STEER_FRAGMENT_DROPPED);
+    count(kSteerFragmentDropped);
     return XDP_DROP;
   }
   return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
@@ -207,11 +207,11 @@ static __always_inline int steer_v4(struct xdp_md *ctx, struct cursor *c) {
   if (!index) return XDP_PASS;
   __u16 fragment = bpf_ntohs(ip->frag_off);
   if (fragment & 0x1fff) {
-    count(STEER_FRAGMENT_PASSED);
+    count(kSteerFragmentPassed);
     return XDP_PASS;
   }
   c->fragment = (fragment & 0x2000) != 0;
-  struct steer_tuple tuple = {};
+  struct SteerTuple tuple = {};
   put_mapped(tuple.local, ip->daddr);
   put_mapped(tuple.remote, ip->saddr);
   c->at = (void *)ip + ip->ihl * 4;
@@ -261,7 +261,7 @@ static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
   __builtin_memcpy(&destination, &ip->daddr, sizeof(destination));
   __u32 *index = bpf_map_lookup_elem(&local_v6, &destination);
   if (!index) return XDP_PASS;
-  struct steer_tuple tuple = {};
+  struct SteerTuple tuple = {};
   __builtin_memcpy(tuple.local, &ip->daddr, 16);
   __builtin_memcpy(tuple.remote, &ip->saddr, 16);
   __u32 next = ip->nexthdr;
@@ -269,11 +269,11 @@ static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
   if (next == IPPROTO_TCP) return steer_tcp(ctx, c, *index, &tuple);
 
   __u32 offset = (void *)(ip + 1) - (void *)(long)ctx->data;
-  for (int i = 0; i < STEER_MAX_IPV6_HEADERS; ++i) {
+  for (int i = 0; i < kSteerMaxIpv6Headers; ++i) {
     if (!is_extension(next)) return XDP_PASS;
     __u32 walked = step_extension(ctx, offset, next);
     enum walk walk = walked >> 24;
-    if (walk == WALK_LATER_FRAGMENT) count(STEER_FRAGMENT_PASSED);
+    if (walk == WALK_LATER_FRAGMENT) count(kSteerFragmentPassed);
     if (walk == WALK_LATER_FRAGMENT || walk == WALK_STOP) return XDP_PASS;
     if (walk == WALK_FIRST_FRAGMENT) c->fragment = 1;
     next = walked & 0xff;
@@ -286,7 +286,7 @@ static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
   }
   if (!is_extension(next)) return XDP_PASS;
   // The kernel would walk on and answer for a port that may be owned.
-  count(STEER_HEADERS_DROPPED);
+  count(kSteerHeadersDropped);
   return XDP_DROP;
 }
 

@@ -31,7 +31,8 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& message);
 ///
 /// The answer to keep() comes as a neighbour event (see NetEvents), at once if the address is
 /// known; a host that does not answer is reported as failed after some three seconds, and another
-/// refresh() asks again.
+/// refresh() asks again. IPv6: the kernel asks from the device's link-local address; on a device
+/// without one (addrgenmode none) nothing is resolved on our behalf.
 class Neighbours {
  public:
   static constexpr std::size_t kMaxKept = 65536;

@@ -44,8 +44,8 @@ Error load_error(int code) {
                     (last_warning.empty() ? "" : " (" + last_warning + ")")};
 }
 
-steer_tuple key_of(const FourTuple& tuple) {
-  steer_tuple key;
+SteerTuple key_of(const FourTuple& tuple) {
+  SteerTuple key;
   std::memset(&key, 0, sizeof(key));
   std::memcpy(key.local, tuple.local.bytes.data(), sizeof(key.local));
   std::memcpy(key.remote, tuple.remote.bytes.data(), sizeof(key.remote));
@@ -53,7 +53,7 @@ steer_tuple key_of(const FourTuple& tuple) {
   key.remote_port = __builtin_bswap16(tuple.remote_port);
   return key;
 }
-static_assert(sizeof(steer_tuple) == 36, "a map key has no padding");
+static_assert(sizeof(SteerTuple) == 36, "a map key has no padding");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 void set_bit(__u64& word, std::uint64_t bit) {
@@ -130,10 +130,10 @@ Status Steering::find_maps() {
     Mapping& mapping;
     std::size_t bytes;
   } shared[] = {
-      {"config", config_, sizeof(steer_config)},
-      {"ports", ports_, sizeof(steer_ports) * STEER_ADDRESSES * STEER_PORT_WORDS},
-      {"vlans", vlans_, sizeof(__u64) * STEER_VLAN_WORDS},
-      {"counters", counters_, sizeof(__u64) * STEER_COUNTERS},
+      {"config", config_, sizeof(SteerConfig)},
+      {"ports", ports_, sizeof(SteerPorts) * kSteerAddresses * kSteerPortWords},
+      {"vlans", vlans_, sizeof(__u64) * kSteerVlanWords},
+      {"counters", counters_, sizeof(__u64) * kSteerCounters},
   };
   for (const auto& map : shared) {
     auto mapping = Mapping::create(fd(map.name), map.bytes);
@@ -202,11 +202,11 @@ void Steering::clear_socket(std::uint32_t queue) { bpf_map_delete_elem(sockets_f
 
 void Steering::set_mac(const MacAddr& mac) {
   device_.mac = mac;
-  std::memcpy(config_.as<steer_config>()->mac, mac.bytes.data(), mac.bytes.size());
+  std::memcpy(config_.as<SteerConfig>()->mac, mac.bytes.data(), mac.bytes.size());
 }
 
 void Steering::allow_vlan(std::uint16_t id) {
-  TOE_CHECK(id < STEER_VLAN_WORDS * 64);
+  TOE_CHECK(id < kSteerVlanWords * 64);
   set_bit(vlans_.as<__u64>()[id / 64], 1ull << (id % 64));
 }
 
@@ -240,17 +240,17 @@ void Steering::remove_local_address(const IpAddr& address) {
   } else {
     bpf_map_delete_elem(local_v6_fd_, address.bytes.data());
   }
-  std::memset(&word(*index, 0), 0, sizeof(steer_ports) * STEER_PORT_WORDS);
+  std::memset(&word(*index, 0), 0, sizeof(SteerPorts) * kSteerPortWords);
   addresses_[*index].reset();
 }
 
-steer_ports& Steering::word(std::uint32_t address, std::uint16_t port) const {
+SteerPorts& Steering::word(std::uint32_t address, std::uint16_t port) const {
   TOE_CHECK(address < kMaxAddresses);
-  return ports_.as<steer_ports>()[address * STEER_PORT_WORDS + port / 64];
+  return ports_.as<SteerPorts>()[address * kSteerPortWords + port / 64];
 }
 
 void Steering::mark(std::uint32_t address, std::uint16_t port, unsigned bits) {
-  steer_ports& ports = word(address, port);
+  SteerPorts& ports = word(address, port);
   const std::uint64_t bit = 1ull << (port % 64);
   // Exceptions first: a port must not be owned for a moment without them.
   if ((bits & kExcept) != 0) set_bit(ports.except, bit);
@@ -259,7 +259,7 @@ void Steering::mark(std::uint32_t address, std::uint16_t port, unsigned bits) {
 }
 
 void Steering::unmark(std::uint32_t address, std::uint16_t port, unsigned bits) {
-  steer_ports& ports = word(address, port);
+  SteerPorts& ports = word(address, port);
   const std::uint64_t bit = 1ull << (port % 64);
   if ((bits & kOwned) != 0) clear_bit(ports.owned, bit);
   if ((bits & kSynOnly) != 0) clear_bit(ports.syn_only, bit);
@@ -267,14 +267,14 @@ void Steering::unmark(std::uint32_t address, std::uint16_t port, unsigned bits) 
 }
 
 unsigned Steering::state(std::uint32_t address, std::uint16_t port) const {
-  const steer_ports& ports = word(address, port);
+  const SteerPorts& ports = word(address, port);
   const std::uint64_t bit = 1ull << (port % 64);
   return ((ports.owned & bit) != 0 ? kOwned : 0u) | ((ports.syn_only & bit) != 0 ? kSynOnly : 0u) |
          ((ports.except & bit) != 0 ? kExcept : 0u);
 }
 
 Status Steering::add_exception(const FourTuple& tuple, Keeper keeper) {
-  const steer_tuple key = key_of(tuple);
+  const SteerTuple key = key_of(tuple);
   const auto value = static_cast<std::uint32_t>(keeper);
   if (bpf_map_update_elem(exceptions_fd_, &key, &value, BPF_NOEXIST) == 0) {
     exceptions_++;
@@ -290,13 +290,13 @@ Status Steering::add_exception(const FourTuple& tuple, Keeper keeper) {
 }
 
 void Steering::remove_exception(const FourTuple& tuple) {
-  const steer_tuple key = key_of(tuple);
+  const SteerTuple key = key_of(tuple);
   if (bpf_map_delete_elem(exceptions_fd_, &key) == 0) exceptions_--;
 }
 
 std::uint32_t Steering::clear_exceptions(const IpAddr& address, std::uint16_t port) {
-  std::vector<steer_tuple> found;
-  steer_tuple key;
+  std::vector<SteerTuple> found;
+  SteerTuple key;
   const void* previous = nullptr;
   for (std::uint32_t i = 0; i < kMaxExceptions; ++i) {
     if (bpf_map_get_next_key(exceptions_fd_, previous, &key) != 0) break;
@@ -307,7 +307,7 @@ std::uint32_t Steering::clear_exceptions(const IpAddr& address, std::uint16_t po
     }
   }
   std::uint32_t removed = 0;
-  for (const steer_tuple& entry : found) {
+  for (const SteerTuple& entry : found) {
     if (bpf_map_delete_elem(exceptions_fd_, &entry) == 0) removed++;
   }
   exceptions_ -= removed;
@@ -315,15 +315,15 @@ std::uint32_t Steering::clear_exceptions(const IpAddr& address, std::uint16_t po
 }
 
 SteeringCounters Steering::counters() const {
-  const auto read = [this](steer_counter which) {
+  const auto read = [this](SteerCounter which) {
     return std::atomic_ref(counters_.as<__u64>()[which]).load(std::memory_order_relaxed);
   };
-  return {.exceptions_passed = read(STEER_EXCEPTION_PASSED),
-          .exceptions_redirected = read(STEER_EXCEPTION_REDIRECTED),
-          .fragments_dropped = read(STEER_FRAGMENT_DROPPED),
-          .fragments_passed = read(STEER_FRAGMENT_PASSED),
-          .headers_dropped = read(STEER_HEADERS_DROPPED),
-          .vlan_passed = read(STEER_VLAN_PASSED)};
+  return {.exceptions_passed = read(kSteerExceptionPassed),
+          .exceptions_redirected = read(kSteerExceptionRedirected),
+          .fragments_dropped = read(kSteerFragmentDropped),
+          .fragments_passed = read(kSteerFragmentPassed),
+          .headers_dropped = read(kSteerHeadersDropped),
+          .vlan_passed = read(kSteerVlanPassed)};
 }
 
 }  // namespace toe::port

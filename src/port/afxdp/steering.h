@@ -30,7 +30,7 @@ enum PortBits : unsigned {
   kExcept = 4,   ///< connections in the exception table go where their entry says
 };
 
-enum class Keeper : std::uint32_t { kKernel = STEER_KERNEL_KEEPS, kEngine = STEER_ENGINE_KEEPS };
+enum class Keeper : std::uint32_t { kKernel = kSteerKernelKeeps, kEngine = kSteerEngineKeeps };
 
 /// A connection as this host sees it; ports in host byte order.
 struct FourTuple {
@@ -56,8 +56,8 @@ struct SteeringCounters {
 /// and take effect for the next frame.
 class Steering {
  public:
-  static constexpr std::uint32_t kMaxAddresses = STEER_ADDRESSES;
-  static constexpr std::uint32_t kMaxExceptions = STEER_EXCEPTIONS;
+  static constexpr std::uint32_t kMaxAddresses = kSteerAddresses;
+  static constexpr std::uint32_t kMaxExceptions = kSteerExceptions;
 
   /// Loads the program and its maps for `device`; nothing is attached yet.
   static Result<Steering> load(const Device& device);
@@ -131,7 +131,7 @@ class Steering {
 
   Steering();
   Status find_maps();
-  steer_ports& word(std::uint32_t address, std::uint16_t port) const;
+  SteerPorts& word(std::uint32_t address, std::uint16_t port) const;
   Error attach_error(int code) const;
 
   Device device_;

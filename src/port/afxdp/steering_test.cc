@@ -317,7 +317,7 @@ TEST_F(SteeringTest, WalksIpv6ExtensionHeaders) {
 TEST_F(SteeringTest, DropsMoreExtensionHeadersThanItWalks) {
   steering_->mark(v6_, kPort, kOwned);
   Packet packet = packet6();
-  packet.extensions.assign(STEER_MAX_IPV6_HEADERS, extension(60, 0, 8));
+  packet.extensions.assign(kSteerMaxIpv6Headers, extension(60, 0, 8));
   EXPECT_EQ(verdict(packet), XDP_REDIRECT);
   packet.protocol = 17;
   EXPECT_EQ(verdict(packet), XDP_PASS) << "not TCP";

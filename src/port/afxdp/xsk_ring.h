@@ -50,7 +50,8 @@ class XskRing {
 
   /// The kernel asks for a system call before it looks at the ring again.
   bool needs_wakeup() const {
-    return (std::atomic_ref(*flags_).load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0;
+    const std::atomic_ref<std::uint32_t> flags(*flags_);
+    return (flags.load(std::memory_order_relaxed) & XDP_RING_NEED_WAKEUP) != 0;
   }
 
   // Producer side. `own_` is the producer index, `other_` a copy of the consumer's.
@@ -59,7 +60,7 @@ class XskRing {
   std::uint32_t free_slots(std::uint32_t wanted) {
     std::uint32_t free = size_ - (own_ - other_);
     if (free < wanted) {
-      other_ = std::atomic_ref(*consumer_).load(std::memory_order_acquire);
+      other_ = load(consumer_);
       free = size_ - (own_ - other_);
     }
     return free;
@@ -69,11 +70,11 @@ class XskRing {
   /// Publishes the first `count` free slots.
   void publish(std::uint32_t count) {
     own_ += count;
-    std::atomic_ref(*producer_).store(own_, std::memory_order_release);
+    store(producer_, own_);
   }
   /// Published slots the kernel has not taken yet.
   std::uint32_t pending() {
-    other_ = std::atomic_ref(*consumer_).load(std::memory_order_acquire);
+    other_ = load(consumer_);
     return own_ - other_;
   }
 
@@ -82,7 +83,7 @@ class XskRing {
   /// Filled slots, looked up afresh only if fewer than `wanted` are known.
   std::uint32_t filled_slots(std::uint32_t wanted) {
     if (other_ - own_ < wanted) {
-      other_ = std::atomic_ref(*producer_).load(std::memory_order_acquire);
+      other_ = load(producer_);
     }
     return other_ - own_;
   }
@@ -91,10 +92,19 @@ class XskRing {
   /// Hands the first `count` filled slots back.
   void consume(std::uint32_t count) {
     own_ += count;
-    std::atomic_ref(*consumer_).store(own_, std::memory_order_release);
+    store(consumer_, own_);
   }
 
  private:
+  // Acquire pairs with the kernel's release: what it wrote into the slots is visible.
+  static std::uint32_t load(std::uint32_t* word) {
+    const std::atomic_ref<std::uint32_t> shared(*word);
+    return shared.load(std::memory_order_acquire);
+  }
+  static void store(std::uint32_t* word, std::uint32_t value) {
+    const std::atomic_ref<std::uint32_t> shared(*word);
+    shared.store(value, std::memory_order_release);
+  }
   void swap(XskRing& other) {
     std::swap(memory_, other.memory_);
     std::swap(bytes_, other.bytes_);

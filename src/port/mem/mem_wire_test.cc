@@ -1,11 +1,11 @@
 #include "port/mem/mem_wire.h"
 
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace toe::port {
 namespace {
