@@ -76,7 +76,8 @@ class Rig:
     def serve(self, argv, port=PORT):
         """Starts the server program and waits until it listens."""
         if self.stack == FLOOR:
-            argv = [FLOOR_PROGRAM, "--dev", netns.SERVER_DEV, "--address", netns.SERVER, "--port", port]
+            argv = [FLOOR_PROGRAM, "--dev", netns.SERVER_DEV, "--address", netns.SERVER,
+                    "--port", port]
         elif self.engine is not None:
             argv = [netns.FLEXTOE, "exec", "--strict", "--", *argv]
         self.program = self.lab.server.start(argv, cpu=SERVER_CPU,
@@ -129,4 +130,5 @@ class Rig:
         time.sleep(0.1)
         client, engine, kernel = (now - then for now, then in zip(self._opens(), before))
         if kernel != 0 or engine != client or client == 0:
-            raise Void(f"{client} connections opened, {engine} by the engine, {kernel} by the kernel")
+            raise Void(f"{client} connections opened, {engine} by the engine, "
+                       f"{kernel} by the kernel")

@@ -258,7 +258,8 @@ class Lab:
             namespace.ip("link", "set", "lo", "up")
         self.server.ip("link", "add", SERVER_DEV, "type", "veth", "peer", "name", CLIENT_DEV,
                        "netns", self.client.name)
-        ends = ((self.server, SERVER_DEV, SERVER, SERVER6), (self.client, CLIENT_DEV, CLIENT, CLIENT6))
+        ends = ((self.server, SERVER_DEV, SERVER, SERVER6),
+                (self.client, CLIENT_DEV, CLIENT, CLIENT6))
         for namespace, device, four, six in ends:
             namespace.ip("addr", "add", four + "/16", "dev", device)
             namespace.ip("addr", "add", six + "/64", "dev", device, "nodad")

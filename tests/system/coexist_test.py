@@ -109,7 +109,7 @@ def loopback(bed):
 
 @case
 def connect_to_loopback(bed):
-    """connect() of an offloaded program to 127.0.0.1 and to an own address stays with the kernel."""
+    """connect() of an offloaded program to 127.0.0.1 and an own address stays with the kernel."""
     bed.serve(echo_server("level", f"0.0.0.0:{PORT}"), PORT, offload=False)
     opened = bed._opens()
     for address in ("127.0.0.1", SERVER):

@@ -33,8 +33,8 @@ def redis_benchmark(bed):
     with bed.engine_opens():
         for pipeline, count in (("1", "30000"), ("16", "100000")):
             said = bed.client.run(["redis-benchmark", "-h", SERVER, "-c", "50", "-n", count,
-                                   "-P", pipeline, "-d", "64", "-t", "ping,set,get,lpush,lrange_100",
-                                   "--csv"], seconds=50).stdout
+                                   "-P", pipeline, "-d", "64", "--csv",
+                                   "-t", "ping,set,get,lpush,lrange_100"], seconds=50).stdout
             check(said.count("\n") >= 6, f"short report: {said}")
 
 
