@@ -19,7 +19,8 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 from netns import (  # noqa: E402,F401
-                   CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError, client_program, cpu_seconds, end_on_signals, wait_for)
+    CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError,
+    client_program, cpu_seconds, end_on_signals, wait_for)
 
 KERNEL = "--kernel" in sys.argv
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
