@@ -39,6 +39,8 @@ struct Order {
     kRequest,     ///< request
     kAddBell,     ///< bell, fd: the worker owns the descriptor from now on
     kRemoveBell,  ///< bell: close it
+    kWatch,       ///< fd: a program's doorbell to the engine; the worker owns it from now on
+    kUnwatch,     ///< fd: close it
     kSnapshot,    ///< snapshot
     kStop,        ///< end the loop once control is quiet, or after a bounded time
   };

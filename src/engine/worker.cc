@@ -46,18 +46,14 @@ void Worker::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-Status Worker::watch(int read_end) {
+Status Worker::watch(int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.fd = read_end;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, read_end, &event) != 0) {
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     return Error{errno, std::string("epoll_ctl: ") + std::strerror(errno)};
   }
   return Done{};
-}
-
-void Worker::unwatch(int read_end) {
-  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, read_end, nullptr);
 }
 
 void Worker::run() {
@@ -102,6 +98,14 @@ void Worker::carry_out(const Order& order, Time now) {
       break;
     case Order::Kind::kRemoveBell:
       bells_.remove(order.bell);
+      break;
+    case Order::Kind::kWatch:
+      (void)watch(order.fd);  // fails only without kernel memory: then posts wait for the next step
+      break;
+    case Order::Kind::kUnwatch:
+      // Here and not in the admin thread: an event at hand must not name a reused descriptor.
+      (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, order.fd, nullptr);
+      ::close(order.fd);
       break;
     case Order::Kind::kSnapshot:
       order.snapshot->stats = links_.port.stats();

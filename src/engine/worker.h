@@ -37,13 +37,10 @@ class Worker {
   /// After Note::kStopped.
   void join();
 
-  /// Watch the read end of a program's doorbell to the engine. Thread: admin.
-  Status watch(int read_end);
-  void unwatch(int read_end);
-
  private:
   Worker(const WorkerLinks& links, Nanos yield_time, UniqueFd epoll);
 
+  Status watch(int fd);
   void run();
   bool take_orders(Time now);
   void carry_out(const Order& order, Time now);

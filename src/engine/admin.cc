@@ -1,0 +1,269 @@
+#include "engine/admin.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <variant>
+
+#include "engine/clock.h"
+#include "engine/log.h"
+#include "engine/net/device.h"
+
+namespace toe::engine {
+namespace {
+
+constexpr int kEvents = 64;
+constexpr int kNotesPerTurn = 4096;
+constexpr int kAcceptsPerTurn = 64;
+
+Error failure(const char* what) { return {errno, std::string(what) + ": " + std::strerror(errno)}; }
+
+control::Request request_of(control::Request::Kind kind) {
+  control::Request request;
+  request.kind = kind;
+  return request;
+}
+
+}  // namespace
+
+std::vector<int> Admin::watched_signals() { return {SIGTERM, SIGINT, SIGHUP, SIGCHLD}; }
+
+Status Admin::prepare(UniqueFd control_socket) {
+  control_socket_ = std::move(control_socket);
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return failure("epoll_create");
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : watched_signals()) sigaddset(&set, signal);
+  signals_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signals_.valid()) return failure("signalfd");
+  for (const int fd : {control_socket_.get(), signals_.get(), links_.events.fd(),
+                       links_.bridge.notes.event_fd()}) {
+    Status status = watch(fd);
+    if (!status.ok()) return status;
+  }
+  return Done{};
+}
+
+Status Admin::watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return failure("epoll_ctl");
+  return Done{};
+}
+
+int Admin::run() {
+  while (!stopped_) {
+    const Time now = clock_now();
+    if (now >= end_at_) break;
+    epoll_event events[kEvents];
+    const int count = ::epoll_wait(epoll_.get(), events, kEvents, timeout_ms(now));
+    std::vector<int> ready;
+    for (int i = 0; i < count; ++i) ready.push_back(events[i].data.fd);
+    turn(ready);
+  }
+  return exit_code_;
+}
+
+int Admin::timeout_ms(Time now) const {
+  if (links_.verbs.waiting()) return 1;
+  const Time next = std::min(links_.destinations.next_deadline(), end_at_);
+  if (next == Time::never()) return 1000;
+  return static_cast<int>(std::clamp<std::int64_t>((next - now).ns / 1'000'000 + 1, 0, 1000));
+}
+
+void Admin::turn(const std::vector<int>& ready) {
+  take_notes();
+  for (const int fd : ready) {
+    if (fd == control_socket_.get()) {
+      accept_all();
+    } else if (fd == signals_.get()) {
+      on_signal();
+    } else if (fd == links_.events.fd()) {
+      links_.events.poll([this](const net::NetEvent& event) { on_net_event(event); });
+    } else if (fd != links_.bridge.notes.event_fd() && links_.bridge.orders.flush()) {
+      links_.clients.on_readable(fd);  // not while orders wait: programs have to wait as well
+    }
+  }
+  links_.destinations.poll(clock_now());
+  links_.verbs.poll(links_.clients);
+  links_.bridge.orders.flush();
+}
+
+void Admin::accept_all() {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    UniqueFd socket(
+        ::accept4(control_socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket.valid()) return;
+    const int fd = links_.clients.accept(std::move(socket));
+    if (fd >= 0) (void)watch(fd);
+  }
+}
+
+void Admin::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+      stop();
+    } else if (info.ssi_signo == SIGCHLD) {
+      while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+        spdlog::warn("the guardian has gone; peers will not be told if this engine is killed");
+      }
+    }
+  }
+}
+
+void Admin::stop() {
+  if (end_at_ != Time::never()) return;
+  end_at_ = clock_now() + kLongestStop;
+  links_.steering.detach();  // first: from here on the kernel answers new connections
+  links_.bridge.send(request_of(control::Request::Kind::kStop));
+  Order order;
+  order.kind = Order::Kind::kStop;
+  links_.bridge.send(order);
+}
+
+void Admin::fail(std::string why) {
+  if (exit_code_ == 0) spdlog::error("{}", why);
+  exit_code_ = 1;
+  stop();
+}
+
+void Admin::take_notes() {
+  links_.bridge.notes.clear_event();
+  Note note;
+  for (int i = 0; i < kNotesPerTurn; ++i) {
+    if (!links_.bridge.notes.pop(note)) return;
+    on_note(note);
+    delete[] note.bytes;
+  }
+  links_.bridge.notes.wake();  // more is there: come back after the others
+}
+
+void Admin::on_note(const Note& note) {
+  switch (note.kind) {
+    case Note::Kind::kWantRoute:
+      return links_.destinations.want(note.address);
+    case Note::Kind::kForgetRoute:
+      return links_.destinations.forget(note.address);
+    case Note::Kind::kConfirmNeighbor:
+      return links_.destinations.confirm(note.address);
+    case Note::Kind::kMarkListener:
+      return mark_listener(note.cookie);
+    case Note::Kind::kCloseListener:
+      return close_listener(note.cookie);
+    case Note::Kind::kReleasePort:
+      return links_.listeners.release(note.address, note.port);
+    case Note::Kind::kWantPort:
+      return hold_port(note.address);
+    case Note::Kind::kPortFailed:
+      return fail("interface " + links_.device.name + " carries no frames any more: " +
+                  std::strerror(note.error));
+    case Note::Kind::kStopped:
+      stopped_ = true;
+      return;
+    default:
+      return links_.clients.on_note(note);
+  }
+}
+
+void Admin::mark_listener(std::uint64_t cookie) {
+  control::Request request = request_of(control::Request::Kind::kMarked);
+  request.cookie = cookie;
+  request.error = links_.listeners.mark(cookie);
+  if (request.error != 0) {
+    spdlog::error("cannot take over a listening port: {}", std::strerror(request.error));
+  }
+  links_.bridge.send(request);
+}
+
+/// The port's connections stay here; its next listener may be one of the kernel alone. So its
+/// connections are listed, and what is not among them is the kernel's.
+void Admin::close_listener(std::uint64_t cookie) {
+  const auto [local, port] = links_.listeners.close(cookie);
+  if (port == 0) return;
+  links_.verbs.dump(true, [this, local = local, port = port](auto rows, bool truncated) {
+    if (truncated) return;
+    std::vector<port::FourTuple> ours;
+    for (const control::ConnRecord& row : rows) {
+      if (row.kind == control::ConnRecord::Kind::kListener || row.key.local_port != port) continue;
+      ours.push_back({row.key.local, row.key.remote, row.key.local_port, row.key.remote_port});
+    }
+    links_.listeners.drain(local, port, ours);
+  });
+}
+
+void Admin::hold_port(const IpAddr& local) {
+  control::Request request = request_of(control::Request::Kind::kHeldPort);
+  request.local = local;
+  Result<std::uint16_t> port = links_.listeners.hold(local);
+  if (port.ok()) {
+    request.local_port = port.value();
+  } else {
+    request.error = port.error().code;
+  }
+  links_.bridge.send(request);
+}
+
+void Admin::on_net_event(const net::NetEvent& event) {
+  if (const auto* neighbour = std::get_if<net::Neighbour>(&event)) {
+    links_.destinations.on_neighbour(*neighbour);
+  } else if (const auto* link = std::get_if<net::LinkEvent>(&event)) {
+    on_link(*link);
+  } else if (const auto* address = std::get_if<net::AddressEvent>(&event)) {
+    if (address->ifindex == links_.device.ifindex) on_address(address->address, address->added);
+    links_.destinations.on_change(clock_now());
+  } else if (std::holds_alternative<net::EventsLost>(event)) {
+    reread_addresses();
+    links_.destinations.on_change(clock_now());
+  } else {
+    links_.destinations.on_change(clock_now());
+  }
+}
+
+void Admin::on_link(const net::LinkEvent& link) {
+  if (link.ifindex != links_.device.ifindex) return;
+  if (link.removed) return fail("interface " + links_.device.name + " is gone");
+  port::Device& device = links_.device;
+  if (link.name != device.name) spdlog::warn("{} is now called {}", device.name, link.name);
+  if (link.mtu != device.mtu) spdlog::info("{}: MTU is now {}", link.name, link.mtu);
+  if (link.carrier != device.is_up) {
+    spdlog::info("{}: link is {}", link.name, link.carrier ? "up" : "down");
+  }
+  if (link.mac != device.mac) links_.steering.set_mac(link.mac);
+  device.name = link.name;
+  device.mtu = link.mtu;
+  device.mac = link.mac;
+  device.is_up = link.carrier;
+  links_.destinations.on_link(link);
+}
+
+void Admin::on_address(const IpAddr& address, bool added) {
+  if (added) return links_.listeners.add_address(address);
+  links_.listeners.remove_address(address);
+  control::Request request = request_of(control::Request::Kind::kAddressGone);
+  request.local = address;
+  links_.bridge.send(request);
+}
+
+void Admin::reread_addresses() {
+  Result<std::vector<IpAddr>> read = net::read_addresses(links_.device.ifindex);
+  if (!read.ok()) return;
+  const std::vector<IpAddr>& now = read.value();
+  const auto known = links_.listeners.addresses();
+  const std::vector<IpAddr> before(known.begin(), known.end());
+  for (const IpAddr& address : before) {
+    if (std::find(now.begin(), now.end(), address) == now.end()) on_address(address, false);
+  }
+  for (const IpAddr& address : now) on_address(address, true);
+}
+
+}  // namespace toe::engine

@@ -1,0 +1,80 @@
+// The admin thread: control socket, netlink, steering maps, signals. Sleeps until one of them has
+// something.
+#ifndef TOE_ENGINE_ADMIN_H_
+#define TOE_ENGINE_ADMIN_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "engine/bridge.h"
+#include "engine/clients.h"
+#include "engine/destinations.h"
+#include "engine/guardian.h"
+#include "engine/listeners.h"
+#include "engine/net/events.h"
+#include "engine/verbs.h"
+#include "engine/worker.h"
+
+namespace toe::engine {
+
+/// Parts that start-up made; all outlive the admin thread.
+struct AdminLinks {
+  Bridge& bridge;
+  Worker& worker;
+  Guardian& guardian;
+  port::Steering& steering;
+  Listeners& listeners;
+  Destinations& destinations;
+  Clients& clients;
+  Verbs& verbs;
+  net::NetEvents& events;
+  port::Device& device;
+};
+
+class Admin {
+ public:
+  /// How long a clean end may take before the process ends all the same.
+  static constexpr Nanos kLongestStop = seconds(3);
+
+  explicit Admin(const AdminLinks& links) : links_(links) {}
+
+  /// REQUIRES: the signals of watched_signals() are blocked in every thread.
+  Status prepare(UniqueFd control_socket);
+  /// Serves until a signal or until the device is gone; returns the exit code.
+  int run();
+
+  static std::vector<int> watched_signals();
+
+ private:
+  Status watch(int fd);
+  void turn(const std::vector<int>& ready);
+  int timeout_ms(Time now) const;
+  void on_signal();
+  void accept_all();
+  void take_notes();
+  void on_note(const Note& note);
+  void mark_listener(std::uint64_t cookie);
+  void close_listener(std::uint64_t cookie);
+  void hold_port(const IpAddr& local);
+  void on_net_event(const net::NetEvent& event);
+  void on_link(const net::LinkEvent& link);
+  void on_address(const IpAddr& address, bool added);
+  void reread_addresses();
+  void stop();
+  void fail(std::string why);
+
+  AdminLinks links_;
+  UniqueFd epoll_;
+  UniqueFd control_socket_;
+  UniqueFd signals_;
+  Time end_at_ = Time::never();
+  bool stopped_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace toe::engine
+
+#endif  // TOE_ENGINE_ADMIN_H_

@@ -1,0 +1,169 @@
+#include "engine/destinations.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace toe::engine {
+namespace {
+
+using Kind = control::Route::Kind;
+
+control::Route refusal(Kind kind, int error = 0) {
+  control::Route route;
+  route.kind = kind;
+  route.error = error;
+  return route;
+}
+
+bool same(const control::Route& a, const control::Route& b) {
+  return a.kind == b.kind && a.mtu == b.mtu && a.error == b.error &&
+         a.source_mac == b.source_mac && a.next_hop_mac == b.next_hop_mac && a.source == b.source;
+}
+
+/// Where the route leads, before the next hop is looked at.
+Kind kind_of(const net::Route& route, int ifindex) {
+  if (route.kind == net::Route::Kind::kLocal) return Kind::kOwnAddress;
+  // Broadcast and the like are left to the kernel, which has its own answers.
+  if (route.kind == net::Route::Kind::kOther || route.oif != ifindex) return Kind::kOtherDevice;
+  return Kind::kDirect;
+}
+
+}  // namespace
+
+Destinations::Destinations(net::RouteLookup lookup, net::Neighbours neighbours,
+                           const port::Device& device, Answer answer)
+    : lookup_(std::move(lookup)),
+      neighbours_(std::move(neighbours)),
+      device_(device),
+      answer_(std::move(answer)) {}
+
+void Destinations::want(const IpAddr& remote) {
+  if (entries_.size() >= kMaxDestinations && !entries_.contains(remote)) {
+    answer_(remote, refusal(Kind::kUnreachable, ENOBUFS));
+    return;
+  }
+  Entry& entry = entries_[remote];
+  entry.answered = false;
+  look_up(remote, entry);
+}
+
+void Destinations::forget(const IpAddr& remote) {
+  const auto found = entries_.find(remote);
+  if (found == entries_.end()) return;
+  let_go(remote, found->second);
+  entries_.erase(found);
+}
+
+void Destinations::confirm(const IpAddr& remote) {
+  const auto found = entries_.find(remote);
+  if (found == entries_.end() || !found->second.kept) return;
+  (void)neighbours_.refresh(device_.ifindex, found->second.next_hop);
+}
+
+void Destinations::look_up(const IpAddr& remote, Entry& entry) {
+  net::RouteQuery query;
+  query.remote = remote;
+  Result<net::Route> found = lookup_.find(query);
+  const Kind kind = found.ok() ? kind_of(found.value(), device_.ifindex) : Kind::kUnreachable;
+  if (kind != Kind::kDirect) {
+    let_go(remote, entry);
+    answer(remote, entry, refusal(kind, found.ok() ? 0 : found.error().code));
+    return;
+  }
+  const net::Route& route = found.value();
+  entry.mtu = route.mtu == 0 ? device_.mtu : std::min(route.mtu, device_.mtu);
+  entry.source = route.source;
+  follow(remote, entry, route.next_hop);
+  if (!entry.kept) {
+    answer(remote, entry, refusal(Kind::kUnreachable, ENOBUFS));
+    return;
+  }
+  const auto neighbour = neighbours_.get(device_.ifindex, entry.next_hop);
+  if (!neighbour) return;  // being resolved: an event will tell
+  if (neighbour->failed && !neighbour->mac) {
+    (void)neighbours_.refresh(device_.ifindex, entry.next_hop);
+    return;
+  }
+  on_hop(remote, entry, *neighbour);
+}
+
+void Destinations::follow(const IpAddr& remote, Entry& entry, const IpAddr& next_hop) {
+  if (entry.kept && entry.next_hop == next_hop) return;
+  let_go(remote, entry);
+  entry.next_hop = next_hop;
+  entry.kept = neighbours_.keep(device_.ifindex, next_hop).ok();
+  if (entry.kept) by_hop_[next_hop].insert(remote);
+}
+
+void Destinations::let_go(const IpAddr& remote, Entry& entry) {
+  if (!entry.kept) return;
+  entry.kept = false;
+  neighbours_.drop(device_.ifindex, entry.next_hop);
+  const auto hop = by_hop_.find(entry.next_hop);
+  if (hop == by_hop_.end()) return;
+  hop->second.erase(remote);
+  if (hop->second.empty()) by_hop_.erase(hop);
+}
+
+void Destinations::answer(const IpAddr& remote, Entry& entry, const control::Route& route) {
+  if (entry.answered && same(entry.last, route)) return;
+  entry.answered = true;
+  entry.last = route;
+  answer_(remote, route);
+}
+
+control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) const {
+  control::Route route;
+  route.kind = Kind::kDirect;
+  route.mtu = static_cast<std::uint16_t>(std::min(entry.mtu, 65535u));
+  route.source_mac = device_.mac;
+  route.next_hop_mac = mac;
+  route.source = entry.source;
+  return route;
+}
+
+void Destinations::on_hop(const IpAddr& remote, Entry& entry, const net::Neighbour& neighbour) {
+  if (neighbour.mac && !neighbour.failed && !neighbour.deleted) {
+    answer(remote, entry, direct(entry, *neighbour.mac));
+  } else if (neighbour.failed && entry.last.kind != Kind::kDirect) {
+    answer(remote, entry, refusal(Kind::kUnreachable, EHOSTUNREACH));
+  }
+  // A known next hop that stops answering keeps its address: connections time out as on Linux.
+}
+
+void Destinations::on_neighbour(const net::Neighbour& neighbour) {
+  neighbours_.on_event(neighbour);
+  if (neighbour.ifindex != device_.ifindex) return;
+  const auto hop = by_hop_.find(neighbour.address);
+  if (hop == by_hop_.end()) return;
+  const std::set<IpAddr> remotes = hop->second;
+  for (const IpAddr& remote : remotes) {
+    const auto entry = entries_.find(remote);
+    if (entry != entries_.end()) on_hop(remote, entry->second, neighbour);
+  }
+}
+
+void Destinations::on_link(const net::LinkEvent& link) {
+  if (link.ifindex != device_.ifindex || link.removed) return;
+  const bool came_back = link.carrier && !device_.is_up;
+  const bool changed = link.mac != device_.mac || link.mtu != device_.mtu;
+  device_.mac = link.mac;
+  device_.mtu = link.mtu;
+  device_.is_up = link.carrier;
+  if (came_back) neighbours_.on_carrier(device_.ifindex);
+  if (!came_back && !changed) return;
+  for (auto& [remote, entry] : entries_) look_up(remote, entry);
+}
+
+void Destinations::on_change(Time now) {
+  if (look_again_ == Time::never()) look_again_ = now + kSettle;
+}
+
+void Destinations::poll(Time now) {
+  if (now < look_again_) return;
+  look_again_ = Time::never();
+  for (auto& [remote, entry] : entries_) look_up(remote, entry);
+}
+
+}  // namespace toe::engine
