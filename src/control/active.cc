@@ -184,18 +184,31 @@ void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason 
   on_conn_over(a.conn);
 }
 
+// The first in line take what there is; one that finds nothing waits again, at the end.
+void Control::Impl::wake_waiters(PortPool& pool) {
+  for (std::uint32_t left = pool.waiters.count; left > 0 && !busy(); --left) {
+    const std::uint32_t id = pool.waiters.head;
+    stop_waiting(id);
+    attempts[id].state = Attempt::State::kWaitMark;
+    pick_port(id);
+    if (attempts[id].state == Attempt::State::kWaitPort) return;
+  }
+}
+
+void Control::Impl::fail_waiters(PortPool& pool) {
+  while (!pool.waiters.empty()) {
+    fail_connect(pool.waiters.head, EADDRNOTAVAIL, shm::KernelReason::kLimit);
+  }
+}
+
 void Control::Impl::on_held_port(const Request& r) {
   for (PortPool& pool : pools) {
     if (pool.local() != r.local) continue;
     pool.on_answer(r.error == 0 ? r.local_port : std::uint16_t{0});
-    // A waiter that finds no port waits again at the end, or fails when none is on its way.
-    for (std::uint32_t left = pool.waiters.count; left > 0; --left) {
-      if (pool.waiters.empty() || busy()) return;
-      const std::uint32_t id = pool.waiters.head;
-      stop_waiting(id);
-      attempts[id].state = Attempt::State::kWaitMark;
-      pick_port(id);
-      if (attempts[id].state == Attempt::State::kWaitPort && r.error == 0) return;
+    if (r.error == 0) {
+      wake_waiters(pool);
+    } else if (pool.asked() == 0) {
+      fail_waiters(pool);
     }
     return;
   }

@@ -81,6 +81,8 @@ struct Control::Impl {
   void on_syn_sent(std::uint32_t id, const wire::TcpSegment& s);
   void install_active(std::uint32_t id, const wire::TcpSegment& s);
   void fail_connect(std::uint32_t id, int error, shm::KernelReason reason);
+  void wake_waiters(PortPool& pool);
+  void fail_waiters(PortPool& pool);
   void on_held_port(const Request& r);
 
   // attempts.cc: the table of half-open connections.

@@ -67,7 +67,7 @@ std::uint8_t Control::Impl::kernel_state(std::uint32_t id) const {
   const bool fin_in = p.rcv_nxt > p.rcv_fin;
   const bool fin_out = p.fin_queued && p.snd_max > p.snd_end;
   if (!fin_out) return fin_in ? kTcpCloseWait : kTcpEstablished;
-  if (fin_in) return p.rcv_fin < p.snd_end ? kTcpLastAck : kTcpClosing;
+  if (fin_in) return p.active_close ? kTcpClosing : kTcpLastAck;
   return p.fin_acked ? kTcpFinWait2 : kTcpFinWait1;
 }
 

@@ -124,8 +124,12 @@ class ControlTest : public ::testing::Test {
   // --- The engine's side.
   void request(const Request& r) { control->on_request(r, now); }
   void poll() {
-    while (control->poll(now)) drain();
-    drain();
+    bool more = true;
+    while (more) {
+      more = control->poll(now);
+      drain();
+      more = more || !events.empty();
+    }
   }
   void pass(Nanos d) {
     now = now + d;

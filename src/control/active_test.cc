@@ -1,0 +1,210 @@
+#include <cerrno>
+
+#include "control/test_bench.h"
+
+namespace toe::control {
+namespace {
+
+using Kind = flow::Command::Kind;
+using shm::KernelReason;
+using shm::MessageType;
+
+class ActiveTest : public ControlTest {
+ protected:
+  // Client 1 has sent its SYN from port 50000.
+  void connecting() {
+    join(1, 1);
+    request(connect_request(1, 900));
+    route(kPeer);
+    held_port(50000);
+    ASSERT_EQ(last_reply().type(), MessageType::kConnecting);
+    ASSERT_EQ(last_reply().as<shm::LineMessage>().header.tag, 77u);
+    line_number = last_reply().as<shm::LineMessage>().line;
+    syn = last_sent();
+    ASSERT_EQ(syn.flags, wire::kSyn);
+  }
+  wire::TcpSegmentHeader answer(std::uint8_t flags, std::uint32_t seq, std::uint32_t ack) {
+    auto h = from_peer(9000, flags, seq, ack);
+    h.dst_port = 50000;
+    return h;
+  }
+  shm::Line& watched() { return line(1, line_number); }
+  void expect_failure(int error) {
+    EXPECT_EQ(watched().state, static_cast<std::uint32_t>(shm::LineState::kClosed));
+    EXPECT_EQ(watched().error, static_cast<std::uint32_t>(error));
+    const auto notes = commanded(Kind::kNotify);
+    ASSERT_EQ(notes.size(), 1u);
+    EXPECT_EQ(notes[0].line, line_number);
+    EXPECT_EQ(control->flows_in_use(), 1u);  // the line stays readable for its holder
+    release(1, 1, line_number);
+    EXPECT_EQ(control->flows_in_use(), 0u);
+    EXPECT_TRUE(control->quiet());
+  }
+
+  std::uint32_t line_number = 0;
+  wire::TcpSegment syn;
+};
+
+TEST_F(ActiveTest, ConnectsAndInstalls) {
+  join(1, 1);
+  request(connect_request(1, 900));
+  ASSERT_EQ(world.routes_wanted.size(), 1u);
+  EXPECT_EQ(world.ports_wanted, 0);
+  route(kPeer);
+  EXPECT_EQ(world.ports_wanted, 32);
+  EXPECT_TRUE(world.replies.empty());
+  held_port(50000);
+  ASSERT_EQ(last_reply().type(), MessageType::kConnecting);
+  line_number = last_reply().as<shm::LineMessage>().line;
+  EXPECT_EQ(watched().state, static_cast<std::uint32_t>(shm::LineState::kConnecting));
+  syn = last_sent();
+  EXPECT_EQ(syn.flags, wire::kSyn);
+  EXPECT_EQ(syn.src, kHere);
+  EXPECT_EQ(syn.src_port, 50000);
+  EXPECT_EQ(syn.dst_port, 9000);
+  EXPECT_EQ(syn.options.mss, 1460);
+  EXPECT_FALSE(syn.options.sack_permitted);
+
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
+  EXPECT_EQ(last_sent().flags, wire::kAck);
+  EXPECT_EQ(last_sent().seq, syn.seq + 1);
+  EXPECT_EQ(last_sent().ack, 7001u);
+  EXPECT_EQ(last_sent().window, 16384u >> 7);
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  EXPECT_EQ(installs[0].line, 0u);
+  const flow::Flow& f = flows[index_of(installs[0].flow)];
+  EXPECT_EQ(f.protocol.snd_wnd, 64240u);  // the window of a SYN-ACK is not scaled
+  EXPECT_EQ(f.pre.irs, 7000u);
+  EXPECT_EQ(watched().state, static_cast<std::uint32_t>(shm::LineState::kEstablished));
+  EXPECT_EQ(control->counters().active_opens, 1u);
+}
+
+TEST_F(ActiveTest, SynIsRepeatedUntilTimeout) {
+  connecting();
+  for (int i = 0; i < 6; ++i) pass(seconds(1 << i) + millis(2));
+  EXPECT_EQ(world.sent.size(), 7u);
+  EXPECT_EQ(watched().state, static_cast<std::uint32_t>(shm::LineState::kConnecting));
+  pass(seconds(65));
+  EXPECT_EQ(world.confirmed, 1);
+  expect_failure(ETIMEDOUT);
+}
+
+TEST_F(ActiveTest, UserTimeoutEndsIt) {
+  join(1, 1);
+  auto r = connect_request(1, 900);
+  r.options.user_timeout_ms = 2500;
+  request(r);
+  route(kPeer);
+  held_port(50000);
+  line_number = last_reply().as<shm::LineMessage>().line;
+  pass(millis(1001));
+  pass(millis(2001));
+  expect_failure(ETIMEDOUT);
+}
+
+TEST_F(ActiveTest, ResetRefusesOnlyWithTheRightAck) {
+  connecting();
+  receive(answer(wire::kRst | wire::kAck, 0, syn.seq + 9));
+  receive(answer(wire::kRst, 0, 0));
+  EXPECT_EQ(watched().state, static_cast<std::uint32_t>(shm::LineState::kConnecting));
+  receive(answer(wire::kRst | wire::kAck, 0, syn.seq + 1));
+  expect_failure(ECONNREFUSED);
+}
+
+TEST_F(ActiveTest, SynAckWithWrongAckIsReset) {
+  connecting();
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 9));
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+  EXPECT_EQ(last_sent().seq, syn.seq + 9);
+  EXPECT_TRUE(commanded(Kind::kInstall).empty());
+}
+
+TEST_F(ActiveTest, SimultaneousOpen) {
+  connecting();
+  receive(answer(wire::kSyn, 7000, 0));
+  EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+  EXPECT_EQ(last_sent().seq, syn.seq);
+  EXPECT_EQ(last_sent().ack, 7001u);
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
+  EXPECT_EQ(commanded(Kind::kInstall).size(), 1u);
+  EXPECT_EQ(last_sent().flags, wire::kAck);
+}
+
+TEST_F(ActiveTest, RoutesThatTheKernelServes) {
+  join(1, 1);
+  const std::pair<Route::Kind, KernelReason> cases[] = {
+      {Route::Kind::kOtherDevice, KernelReason::kOtherDevice},
+      {Route::Kind::kOwnAddress, KernelReason::kOwnAddress},
+      {Route::Kind::kUnreachable, KernelReason::kUnreachable}};
+  std::uint8_t n = 50;
+  for (const auto& [kind, reason] : cases) {
+    auto r = connect_request(1, 900);
+    r.remote = IpAddr::v4(10, 0, 0, n++);
+    request(r);
+    route(r.remote, kind, kind == Route::Kind::kUnreachable ? EHOSTUNREACH : 0);
+    ASSERT_EQ(last_reply().type(), MessageType::kRefused);
+    EXPECT_EQ(last_reply().as<shm::Refused>().reason, reason);
+    EXPECT_EQ(last_reply().as<shm::Refused>().error,
+              kind == Route::Kind::kUnreachable ? EHOSTUNREACH : 0);
+  }
+  EXPECT_EQ(world.routes_forgotten.size(), 1u);  // a refusal may end at any time
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(ActiveTest, NoPortToBeHad) {
+  join(1, 1);
+  request(connect_request(1, 900));
+  route(kPeer);
+  for (int i = 0; i < 32; ++i) held_port(0, EADDRINUSE);
+  ASSERT_EQ(last_reply().type(), MessageType::kRefused);
+  EXPECT_EQ(last_reply().as<shm::Refused>().error, EADDRNOTAVAIL);
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(ActiveTest, OnePortServesSeveralRemoteEnds) {
+  connecting();
+  auto r = connect_request(1, 901);
+  r.remote_port = 9001;
+  request(r);
+  EXPECT_EQ(last_reply().type(), MessageType::kConnecting);
+  EXPECT_EQ(last_sent().src_port, 50000);
+  request(connect_request(1, 902));  // the same remote end needs another port
+  EXPECT_NE(last_reply().as<shm::LineMessage>().header.type, MessageType::kRefused);
+  EXPECT_EQ(world.replies.size(), 2u);
+  held_port(50001);
+  EXPECT_EQ(world.replies.size(), 3u);
+  EXPECT_EQ(last_sent().src_port, 50001);
+}
+
+TEST_F(ActiveTest, UnknownCongestionControlStaysWithTheKernel) {
+  join(1, 1);
+  auto r = connect_request(1, 900);
+  std::strcpy(r.options.congestion, "bbr");
+  request(r);
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kCongestionControl);
+}
+
+TEST_F(ActiveTest, CloseWhileConnectingForgetsIt) {
+  connecting();
+  release(1, 1, line_number);
+  EXPECT_EQ(control->flows_in_use(), 0u);
+  EXPECT_TRUE(control->quiet());
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+}
+
+TEST_F(ActiveTest, DeathWhileWaitingForARouteLeavesNothing) {
+  join(1, 1);
+  request(connect_request(1, 900));
+  leave(1);
+  route(kPeer);
+  held_port(50000);
+  EXPECT_TRUE(world.sent.empty());
+  EXPECT_TRUE(world.replies.empty());
+  EXPECT_TRUE(control->quiet());
+  EXPECT_EQ(world.freed.size(), 1u);
+}
+
+}  // namespace
+}  // namespace toe::control

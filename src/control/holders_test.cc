@@ -1,0 +1,276 @@
+// Processes: who holds what, and what happens when one dies.
+#include "control/test_bench.h"
+
+namespace toe::control {
+namespace {
+
+using Kind = flow::Command::Kind;
+using shm::KernelReason;
+using shm::MessageType;
+
+class HoldersTest : public ControlTest {
+ protected:
+  Request show_request(std::uint32_t client, std::uint64_t cookie) {
+    Request r;
+    r.kind = Request::Kind::kShow;
+    r.client = ClientId{client};
+    r.count = 1;
+    r.cookies[0] = cookie;
+    return r;
+  }
+  shm::Shown::Entry show(std::uint32_t client, std::uint64_t cookie) {
+    request(show_request(client, cookie));
+    EXPECT_EQ(last_reply().type(), MessageType::kShown);
+    return last_reply().as<shm::Shown>().entries[0];
+  }
+  std::uint32_t line_of(const flow::Command& install) {
+    return flows[index_of(install.flow)].post.line;
+  }
+};
+
+TEST_F(HoldersTest, ForkedChildKeepsTheConnection) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto in = establish(40000);
+  accept(1, slot, in, 9001);
+  join(2, 2);
+  const auto entry = show(2, 9001);
+  EXPECT_EQ(entry.kind, shm::ShownKind::kConnection);
+  EXPECT_EQ(entry.line, line_of(in));
+  EXPECT_EQ(entry.generation, line(1, entry.line).generation);
+  EXPECT_EQ(world.shared.size(), 1u);
+  release(1, 1, entry.line);
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  leave(1);
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  EXPECT_TRUE(world.freed.empty());  // its segment lives as long as the connection
+  leave(2);
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+  close_flow(in.flow, flow::Event::Close::kDone);
+  EXPECT_EQ(world.freed.size(), 2u);
+}
+
+TEST_F(HoldersTest, ManyHoldersAndAnyOrderOfRelease) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto in = establish(40000);
+  accept(1, slot, in, 9001);
+  for (std::uint32_t c = 2; c < 7; ++c) {
+    join(c, c);
+    show(c, 9001);
+    show(c, 9001);  // twice is once
+  }
+  for (std::uint32_t c : {1u, 4u, 6u, 2u, 5u}) release(c, 1, line_of(in));
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  release(4, 1, line_of(in));  // had let go already
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  release(3, 1, line_of(in));
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+}
+
+TEST_F(HoldersTest, ClaimedCookieCountsForTheSameUserOnly) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  accept(1, slot, establish(40000), 9001);
+  join(2, 2, 2000);
+  EXPECT_EQ(show(2, 9001).kind, shm::ShownKind::kKernel);
+  EXPECT_EQ(show(2, 500).kind, shm::ShownKind::kListener);  // read from a socket that was shown
+  EXPECT_EQ(show(2, 4711).kind, shm::ShownKind::kKernel);
+}
+
+TEST_F(HoldersTest, ClaimingAnothersCookieOrConnectionEndsTheClient) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto first = establish(40000);
+  accept(1, slot, first, 9001);
+  accept(1, slot, establish(40001), 9001);
+  EXPECT_EQ(world.dropped, std::vector<ClientId>{ClientId{1}});
+  join(2, 2);
+  show(2, 500);
+  accept(2, 1, first, 9002);  // client 1 has it
+  EXPECT_EQ(world.dropped.size(), 2u);
+  EXPECT_EQ(control->counters().misbehaved, 2u);
+}
+
+TEST_F(HoldersTest, AcceptWithoutHoldingTheListener) {
+  serve();
+  join(2, 2);
+  accept(2, 1, establish(40000), 9001);
+  EXPECT_EQ(world.dropped, std::vector<ClientId>{ClientId{2}});
+}
+
+TEST_F(HoldersTest, DeathResetsUnacceptedAndReturnsEverything) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto taken = establish(40000);
+  accept(1, slot, taken, 9001);
+  const auto claimed = establish(40001);  // taken from the ring, kAccept never came
+  line(1, line_of(claimed)).claim = 1 + slot;
+  establish(40002);                          // nobody took it
+  receive(from_peer(40003, wire::kSyn, 1));  // half-open
+  leave(1);
+  EXPECT_EQ(world.closed, std::vector<std::uint64_t>{500});
+  const auto orphans = commanded(Kind::kOrphan);
+  ASSERT_EQ(orphans.size(), 3u);
+  EXPECT_EQ(commanded(Kind::kCloseContext).size(), 1u);
+  EXPECT_EQ(last_sent().flags, wire::kRst | wire::kAck);
+  EXPECT_TRUE(world.ports_released.empty());
+  for (const auto& c : commanded(Kind::kInstall)) {
+    close_flow(c.flow, flow::Event::Close::kAborted);
+  }
+  EXPECT_EQ(control->flows_in_use(), 0u);
+  EXPECT_EQ(world.freed, std::vector<SegmentId>{SegmentId{1}});
+  ASSERT_EQ(world.ports_released.size(), 2u);  // the wildcard and the address in use under it
+  EXPECT_EQ(world.ports_released[0].second, 80);
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(HoldersTest, SharedListenerOutlivesOneOfItsProcesses) {
+  serve();
+  const std::uint32_t slot1 = context(1, 1);
+  join(2, 2);
+  ASSERT_EQ(show(2, 500).kind, shm::ShownKind::kListener);
+  const std::uint32_t slot2 = context(2, 1);  // in the parent's segment
+  EXPECT_NE(slot1, slot2);
+  accept(2, slot2, establish(40000), 9001);
+  const auto lost = establish(40001);  // process 1 took the entry and died before its claim
+  line(1, listener_line).rx_head = 2;
+  const auto waiting = establish(40002);
+  leave(1);
+  EXPECT_TRUE(world.closed.empty());
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  pass(millis(1100));
+  const auto orphans = commanded(Kind::kOrphan);
+  ASSERT_EQ(orphans.size(), 1u);
+  EXPECT_EQ(orphans[0].flow, lost.flow);
+  accept(2, slot2, waiting, 9003);
+  EXPECT_EQ(control->counters().accepts, 2u);
+}
+
+TEST_F(HoldersTest, CloseOfAListenerSparesWhatIsBeingAccepted) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto in = establish(40000);
+  const auto other = establish(40001);
+  line(1, line_of(in)).claim = 1 + slot;  // kAccept is on its way
+  release(1, 1, listener_line);
+  const auto orphans = commanded(Kind::kOrphan);
+  ASSERT_EQ(orphans.size(), 1u);
+  EXPECT_EQ(orphans[0].flow, other.flow);
+  EXPECT_TRUE(orphans[0].reset);
+  accept(1, slot, in, 9001);
+  EXPECT_TRUE(world.dropped.empty());
+  EXPECT_EQ(control->counters().accepts, 1u);
+  EXPECT_EQ(line(1, listener_line).generation % 2, 0u);
+}
+
+TEST_F(HoldersTest, ReusePortGroupSharesOneListener) {
+  join(1, 1);
+  join(2, 2);
+  auto first = listen_request(1, 500, kHere);
+  auto second = listen_request(2, 501, kHere);
+  request(first);
+  request(second);
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kPortTaken);
+  first.cookie = 510;
+  first.local_port = second.local_port = 81;
+  first.reuseport = second.reuseport = true;
+  request(first);
+  const auto one = last_reply().as<shm::LineMessage>();
+  request(second);
+  const auto two = last_reply().as<shm::LineMessage>();
+  EXPECT_EQ(two.header.type, MessageType::kListening);
+  EXPECT_EQ(one.line, two.line);
+  EXPECT_EQ(one.segment_id, two.segment_id);
+  EXPECT_EQ(world.shared.size(), 1u);
+  release(1, 1, one.line);
+  EXPECT_EQ(world.closed, std::vector<std::uint64_t>{510});
+  EXPECT_TRUE(world.ports_released.empty());
+  release(2, 1, one.line);
+  EXPECT_EQ(world.closed.size(), 2u);
+  EXPECT_EQ(world.ports_released.size(), 1u);
+}
+
+TEST_F(HoldersTest, OtherUsersCannotJoin) {
+  join(1, 1, 1000);
+  join(2, 2, 2000);
+  auto r = listen_request(1, 500, kHere);
+  r.reuseport = true;
+  request(r);
+  auto other = listen_request(2, 501, kHere);
+  other.reuseport = true;
+  request(other);
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kOtherUser);
+}
+
+TEST_F(HoldersTest, ContextSlotsAreWipedBeforeTheyAreUsedAgain) {
+  serve();
+  join(2, 2);
+  ASSERT_EQ(show(2, 500).kind, shm::ShownKind::kListener);
+  const std::uint32_t slot = context(2, 1);
+  line(1, listener_line).hinted_app = std::uint64_t{1} << slot | 1;
+  line(1, listener_line).rx_lock = slot + 1;
+  segments[1]->view().context(slot).engine_tail = 99;
+  leave(2);
+  EXPECT_EQ(line(1, listener_line).hinted_app, 1u);
+  EXPECT_EQ(line(1, listener_line).rx_lock, 0u);
+  join(3, 3);
+  show(3, 500);
+  EXPECT_EQ(context(3, 1), slot);
+  EXPECT_EQ(segments[1]->view().context(slot).engine_tail, 0u);
+}
+
+TEST_F(HoldersTest, ContextsOnlyInSegmentsOfOnesOwn) {
+  join(1, 1);
+  join(2, 2);
+  Request r;
+  r.kind = Request::Kind::kContext;
+  r.client = ClientId{2};
+  r.segment = SegmentId{1};
+  request(r);
+  EXPECT_EQ(last_reply().type(), MessageType::kRefused);
+  r.segment = SegmentId{2};
+  for (int i = 0; i < 63; ++i) {
+    request(r);
+    ASSERT_EQ(last_reply().type(), MessageType::kContextReady);
+  }
+  request(r);
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kLimit);
+}
+
+TEST_F(HoldersTest, ListenAgainChangesTheBacklog) {
+  serve(0);
+  establish(40000);
+  const std::size_t sent = world.sent.size();
+  receive(from_peer(40001, wire::kSyn, 1));
+  EXPECT_EQ(world.sent.size(), sent);
+  request(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0), 10));
+  EXPECT_EQ(last_reply().as<shm::LineMessage>().line, listener_line);
+  receive(from_peer(40001, wire::kSyn, 1));
+  EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+}
+
+class LimitsTest : public ControlTest {
+ protected:
+  static Options tight() {
+    Options o = small_options();
+    o.max_flows_per_user = 2;
+    return o;
+  }
+  LimitsTest() : ControlTest(tight()) {}
+};
+
+TEST_F(LimitsTest, OneUserCannotTakeAllRecords) {
+  serve();
+  establish(40000);
+  establish(40001);
+  receive(from_peer(40002, wire::kSyn, 1));
+  receive(from_peer(40002, wire::kAck, 2, last_sent().seq + 1));
+  EXPECT_EQ(commanded(Kind::kInstall).size(), 2u);
+  EXPECT_EQ(control->counters().syn_dropped_limit, 1u);
+  request(connect_request(1, 901));
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kLimit);
+}
+
+}  // namespace
+}  // namespace toe::control

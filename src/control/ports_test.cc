@@ -1,0 +1,76 @@
+#include "control/ports.h"
+
+#include "control/test_bench.h"
+
+namespace toe::control {
+namespace {
+
+class PortsTest : public ::testing::Test {
+ protected:
+  std::vector<std::uint8_t> memory = std::vector<std::uint8_t>(4096);
+  FramePool frames{memory, 2048};
+  RecordingWorld world{frames};
+  const IpAddr any4 = IpAddr::v4(0, 0, 0, 0);
+};
+
+TEST_F(PortsTest, PortIsReleasedWhenNothingUsesIt) {
+  PortUses uses(world);
+  uses.open_listener(kHere, 80);
+  uses.add(kHere, 80);
+  uses.add(kHere, 80);
+  uses.close_listener(kHere, 80);
+  uses.remove(kHere, 80);
+  EXPECT_TRUE(world.ports_released.empty());
+  uses.remove(kHere, 80);
+  EXPECT_EQ(world.ports_released.size(), 1u);
+  EXPECT_TRUE(uses.empty());
+}
+
+TEST_F(PortsTest, WildcardCoversItsAddresses) {
+  PortUses uses(world);
+  uses.open_listener(any4, 80);
+  uses.add(kHere, 80);
+  uses.remove(kHere, 80);
+  EXPECT_TRUE(world.ports_released.empty());
+  uses.add(kHere, 80);
+  uses.close_listener(any4, 80);
+  EXPECT_TRUE(world.ports_released.empty());  // a connection of the port lives
+  uses.remove(kHere, 80);
+  EXPECT_EQ(world.ports_released.size(), 2u);
+  EXPECT_TRUE(uses.empty());
+}
+
+TEST_F(PortsTest, ReopenedListenerKeepsThePort) {
+  PortUses uses(world);
+  uses.open_listener(any4, 80);
+  uses.add(kHere, 80);
+  uses.close_listener(any4, 80);
+  uses.open_listener(any4, 80);
+  uses.remove(kHere, 80);
+  EXPECT_TRUE(world.ports_released.empty());
+}
+
+TEST_F(PortsTest, PoolAsksInTimeAndGivesBackWhatItDoesNotNeed) {
+  PortPool pool(world, kHere);
+  const auto all = [](std::uint16_t) { return true; };
+  EXPECT_EQ(pool.take(0, all), 0);
+  pool.refill(true);
+  EXPECT_EQ(world.ports_wanted, static_cast<int>(PortPool::kBatch));
+  pool.refill(true);  // they are on their way
+  EXPECT_EQ(world.ports_wanted, static_cast<int>(PortPool::kBatch));
+  for (std::uint16_t p = 0; p < 700; ++p) pool.on_answer(static_cast<std::uint16_t>(20000 + p));
+  std::vector<std::uint16_t> taken;
+  for (std::uint32_t i = 0; i < 700; ++i) {
+    const std::uint16_t p =
+        pool.take(i, [&](std::uint16_t q) { return taken.empty() || q != taken.back(); });
+    ASSERT_NE(p, 0);
+    taken.push_back(p);
+  }
+  for (const std::uint16_t p : taken) pool.give_back(p);
+  EXPECT_EQ(world.ports_released.size(), 700 - PortPool::kHigh);
+  EXPECT_EQ(pool.size(), PortPool::kHigh);
+  EXPECT_FALSE(pool.holds(world.ports_released[0].second));
+}
+
+}  // namespace
+}  // namespace toe::control
