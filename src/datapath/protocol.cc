@@ -55,6 +55,19 @@ void take_reset(Step& t, std::int64_t seq) {
   end(t, flow::Event::Close::kReset, fin_received(s) ? EPIPE : ECONNRESET);
 }
 
+/// Answers a segment outside the window. One with data or FIN is a retransmission whose ACK was
+/// lost: its sender waits for an answer, so it always gets one. Empty ones could be ACKs that
+/// answer our ACKs.
+void refuse(Step& t, const RxSummary& seg) {
+  if ((seg.flags & wire::kRst) != 0) return;
+  const bool repeats = seg.payload_length != 0 || (seg.flags & wire::kFin) != 0;
+  if (repeats && (seg.flags & wire::kSyn) == 0) {
+    t.s.ack_now = true;
+  } else {
+    challenge(t);
+  }
+}
+
 /// False: the segment goes no further.
 bool checks_pass(Step& t, const RxSummary& seg, std::int64_t seq, std::int64_t seq_end) {
   if (!paws_ok(t, seg)) {
@@ -64,7 +77,7 @@ bool checks_pass(Step& t, const RxSummary& seg, std::int64_t seq, std::int64_t s
   }
   if (!in_window(t.s, seq, seq_end)) {
     t.counters.drops.out_of_window.add();
-    if ((seg.flags & wire::kRst) == 0) challenge(t);
+    refuse(t, seg);
     return false;
   }
   if ((seg.flags & wire::kRst) != 0) {
@@ -172,13 +185,15 @@ void publish(Step& t) {
 
 void settle(Step& t) {
   ProtocolSlice& s = t.s;
+  const bool work = something_to_send(s);
+  if (!work && !s.closed) start_persist(t);
   const Time deadline = std::min({s.rto_at, s.persist_at, s.keepalive_at});
   if (deadline < s.armed_until) {
     s.armed_until = deadline;
     t.out.arm_at = deadline;
     t.out.events |= Outcome::kArm;
   }
-  t.out.schedule = t.out.schedule || something_to_send(s);
+  t.out.schedule = t.out.schedule || work;
 }
 
 }  // namespace toe::datapath

@@ -13,8 +13,9 @@ bool outstanding(const ProtocolSlice& s) { return s.snd_max > s.snd_una; }
 void update_window(Step& t, const RxSummary& seg, std::int64_t seq, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   const auto wl1 = static_cast<std::int64_t>(s.snd_wl1);
-  // RFC 9293 section 3.10.7.4, fifth check: not from an older segment.
-  if (seq < wl1 || (seq == wl1 && ack < s.snd_wl2)) return;
+  // RFC 9293 section 3.10.7.4, fifth check: not from an older segment. One that acknowledges more
+  // is newer whatever its sequence number, and the edge is counted from its acknowledgement.
+  if (ack <= s.snd_una && (seq < wl1 || (seq == wl1 && ack < s.snd_wl2))) return;
   s.snd_wl1 = seq < 0 ? 0 : static_cast<std::uint64_t>(seq);
   s.snd_wl2 = ack;
   const std::uint32_t window = std::uint32_t{seg.window} << s.snd_wscale;
@@ -22,6 +23,7 @@ void update_window(Step& t, const RxSummary& seg, std::int64_t seq, std::uint64_
   if (window != s.snd_wnd) {
     s.snd_wnd = window;
     s.persist_at = Time::never();
+    s.persist_backoff = 0;
     s.override_sws = false;
   }
   s.max_snd_wnd = std::max(s.max_snd_wnd, window);

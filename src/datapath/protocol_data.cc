@@ -103,7 +103,7 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   }
   if (has_fin) take_fin(t, seq + seg.payload_length);
   if (piece.empty()) {
-    s.ack_now = s.ack_now || seg.payload_length != 0 || (has_fin && fin_received(s));
+    s.ack_now = true;  // repeated, beyond the window, or a FIN behind a gap: RFC 5681 section 4.2
   } else {
     s.last_data = t.now;
     const bool in_order = piece.begin == s.rcv_nxt;
@@ -139,7 +139,10 @@ std::uint16_t announce_window(ProtocolSlice& s) {
   const std::uint64_t bytes = std::min(edge - s.rcv_nxt, largest);
   std::uint64_t units = bytes >> shift;
   const std::uint64_t promised = s.rcv_adv - std::min(s.rcv_adv, s.rcv_nxt);
-  if ((units << shift) < promised && units < 0xffff) ++units;  // never take a promise back
+  // Round a promise up rather than take it back, but never promise beyond the ring: taking back
+  // less than one unit is the lesser evil (RFC 7323 section 2.4).
+  const bool fits = s.rcv_nxt + ((units + 1) << shift) <= s.rcv_limit;
+  if ((units << shift) < promised && units < 0xffff && fits) ++units;
   s.rcv_adv = std::max(s.rcv_adv, s.rcv_nxt + (units << shift));
   return static_cast<std::uint16_t>(units);
 }

@@ -37,6 +37,8 @@ void judge_rx_ring(Step& t);
 // protocol_tx.cc
 /// True when next_segment() would find something to do.
 bool something_to_send(const ProtocolSlice& s);
+/// Starts the persist timer if bytes wait and nothing is in flight that would bring an ACK.
+void start_persist(Step& t);
 
 // protocol.cc
 /// ACK for an unacceptable segment, rate-limited.

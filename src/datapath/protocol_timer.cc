@@ -10,6 +10,8 @@ namespace {
 bool gave_up(const Step& t) {
   const ProtocolSlice& s = t.s;
   if (s.user_timeout.ns > 0) return t.now - s.first_rto + s.rto >= s.user_timeout;
+  // A peer that keeps its window closed is alive as long as it answers (RFC 9293 section 3.8.6.1).
+  if (s.snd_wnd == 0) return t.now - s.last_heard > kMaxRto;
   return s.backoff >= kMaxBackoff;
 }
 
@@ -28,7 +30,7 @@ void on_rto(Step& t) {
     return;
   }
   if (s.ca_state != flow::CaState::kLoss) s.cc.ssthresh = ssthresh_after_loss(s);
-  ++s.backoff;
+  if (s.backoff < UINT8_MAX) ++s.backoff;
   s.ca_state = flow::CaState::kLoss;
   s.recover = s.snd_max;
   s.cwnd = s.mss;
@@ -60,7 +62,8 @@ void on_persist(Step& t) {
   ++s.probes;
   s.probe_pending = true;
   t.counters.window_probes.add();
-  s.persist_at = t.now + std::min(Nanos{s.rto.ns << std::min<int>(s.probes, 10)}, kMaxRto);
+  if (s.persist_backoff < 10) ++s.persist_backoff;
+  s.persist_at = t.now + std::min(Nanos{s.rto.ns << s.persist_backoff}, kMaxRto);
 }
 
 void on_keepalive(Step& t) {
@@ -70,7 +73,7 @@ void on_keepalive(Step& t) {
     s.keepalive_at = due;
     return;
   }
-  if (s.snd_max > s.snd_una) {  // the retransmission timer decides
+  if (s.snd_max > s.snd_una || s.snd_end > s.snd_nxt) {  // retransmission or persist decides
     s.keepalive_at = t.now + s.keep_interval;
     return;
   }

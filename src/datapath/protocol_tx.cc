@@ -101,12 +101,15 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
   }
   s.override_sws = false;
   s.persist_at = Time::never();
+  s.persist_backoff = 0;
   if (s.rto_at == Time::never()) s.rto_at = t.now + s.rto;
 }
 
 void send_reset(Step& t) {
   t.s.rst_pending = false;
-  emit(t, std::max(t.s.snd_nxt, t.s.snd_una), 0, wire::kRst | wire::kAck);
+  // Behind everything ever sent: the peer takes an RST only at its own rcv_nxt (RFC 5961), and
+  // answers one that lies further by a challenge.
+  emit(t, t.s.snd_max, 0, wire::kRst | wire::kAck);
 }
 
 /// A segment the peer must answer: one position before snd_una, no payload (as Linux).
@@ -124,14 +127,6 @@ void resend_hole(Step& t) {
   if (length > 0 || fin) send_at(t, s.snd_una, static_cast<std::uint32_t>(length), fin);
 }
 
-/// Bytes wait and nothing is in flight that would bring an ACK: only a timer can help.
-void start_persist(Step& t) {
-  ProtocolSlice& s = t.s;
-  if (s.snd_end <= s.snd_nxt || s.snd_max > s.snd_una || s.persist_at != Time::never()) return;
-  const Nanos wait = s.cork && s.snd_wnd > 0 ? kCorkLimit : s.rto;
-  s.persist_at = t.now + wait;
-}
-
 void send_new(Step& t) {
   ProtocolSlice& s = t.s;
   bool fin = false;
@@ -140,10 +135,7 @@ void send_new(Step& t) {
       congestion_edge(s) < s.snd_nxt + length + s.mss) {
     s.cwnd_limited = true;
   }
-  if (length == 0 && !fin) {
-    start_persist(t);
-    return;
-  }
+  if (length == 0 && !fin) return;
   send_at(t, s.snd_nxt, length, fin);
   s.snd_nxt += length + (fin ? 1u : 0u);
 }
@@ -156,6 +148,13 @@ bool something_to_send(const ProtocolSlice& s) {
   if (s.ack_now || s.probe_pending || rexmit_pending(s)) return true;
   bool fin = false;
   return sendable(s, fin) > 0 || fin;
+}
+
+void start_persist(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.snd_end <= s.snd_nxt || s.snd_max > s.snd_una || s.persist_at != Time::never()) return;
+  const Nanos wait = s.cork && s.snd_wnd > 0 ? kCorkLimit : s.rto;
+  s.persist_at = t.now + wait;
 }
 
 void next_segment(Step& t) {
