@@ -1,6 +1,5 @@
 // The kernel's answers, read from a kernel: two private namespaces joined by a veth pair.
 // Needs root.
-#include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,6 +20,7 @@
 #include "engine/net/ownership.h"
 #include "engine/net/route.h"
 #include "engine/net/sock_diag.h"
+#include "engine/net/test_sockets.h"
 #include "port/afxdp/test_netns.h"
 
 namespace toe::engine::net {
@@ -31,65 +31,8 @@ using port::TestNetns;
 
 constexpr int kWaitMs = 5000;  // liveness bound, far above what is expected
 
-IpAddr addr(const char* text) {
-  std::uint8_t bytes[16];
-  if (::inet_pton(AF_INET, text, bytes) == 1) return IpAddr::v4(bytes);
-  TOE_CHECK(::inet_pton(AF_INET6, text, bytes) == 1);
-  return IpAddr::v6(bytes);
-}
-
 const IpAddr kHere4 = addr("10.99.0.1"), kThere4 = addr("10.99.0.2");
 const IpAddr kHere6 = addr("fd99::1"), kThere6 = addr("fd99::2");
-
-/// A socket address of either family.
-struct Name {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-
-  Name(const IpAddr& address, std::uint16_t port) {
-    if (address.is_v4()) {
-      auto& v4 = reinterpret_cast<sockaddr_in&>(storage);
-      v4.sin_family = AF_INET;
-      v4.sin_port = htons(port);
-      std::memcpy(&v4.sin_addr, address.v4_bytes(), 4);
-      length = sizeof(v4);
-    } else {
-      auto& v6 = reinterpret_cast<sockaddr_in6&>(storage);
-      v6.sin6_family = AF_INET6;
-      v6.sin6_port = htons(port);
-      std::memcpy(&v6.sin6_addr, address.bytes.data(), 16);
-      length = sizeof(v6);
-    }
-  }
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-UniqueFd tcp_socket(const IpAddr& address) {
-  UniqueFd fd(::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  return fd;
-}
-
-UniqueFd bound(const IpAddr& address, std::uint16_t port) {
-  UniqueFd fd = tcp_socket(address);
-  const Name name(address, port);
-  TOE_CHECK(::bind(fd.get(), name.get(), name.length) == 0);
-  return fd;
-}
-
-UniqueFd listening(const IpAddr& address, std::uint16_t port) {
-  UniqueFd fd = bound(address, port);
-  TOE_CHECK(::listen(fd.get(), 8) == 0);
-  return fd;
-}
-
-UniqueFd connected(const IpAddr& address, std::uint16_t port) {
-  UniqueFd fd = tcp_socket(address);
-  const Name name(address, port);
-  TOE_CHECK(::connect(fd.get(), name.get(), name.length) == 0);
-  return fd;
-}
 
 class NetTest : public testing::Test {
  protected:
