@@ -102,7 +102,7 @@ std::unique_ptr<ControlSocket> ControlSocket::open(const char* path) {
     errno = ENAMETOOLONG;
     return nullptr;
   }
-  std::strcpy(address.sun_path, path);
+  std::memcpy(address.sun_path, path, std::strlen(path));
   const int fd = libc().socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0) return nullptr;
   const timeval limit{kAnswerSeconds, 0};
@@ -115,6 +115,13 @@ std::unique_ptr<ControlSocket> ControlSocket::open(const char* path) {
     return nullptr;
   }
   return std::unique_ptr<ControlSocket>(new ControlSocket(move_to_top(fd)));
+}
+
+bool ControlSocket::is_connection(int fd, const char* path) {
+  sockaddr_un peer{};
+  socklen_t length = sizeof(peer);
+  return libc().getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0 &&
+         peer.sun_family == AF_UNIX && std::strcmp(peer.sun_path, path) == 0;
 }
 
 ControlSocket::~ControlSocket() {

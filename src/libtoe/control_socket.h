@@ -33,6 +33,10 @@ class ControlSocket final : public EngineLink {
   void set_doorbell(int fd) override;
   int life_fd() const override { return fd_; }
 
+  /// True for a connection to the control socket at `path`: one that a program left open for this
+  /// one at exec (see keep_over_exec).
+  static bool is_connection(int fd, const char* path);
+
  private:
   explicit ControlSocket(int fd) : fd_(fd) {}
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "libtoe/control_socket.h"
 #include "libtoe/epoll.h"
@@ -97,19 +98,40 @@ void adopt_batch(Batch& batch, Attachment* attachment) {
 
 }  // namespace
 
-void show_inherited(Attachment& attachment) {
+void show_inherited(Attachment& attachment, const char* path) {
   DIR* directory = ::opendir("/proc/self/fd");
   if (directory == nullptr) return;
   Batch batch;
+  std::vector<int> left_open;
   while (const dirent* entry = ::readdir(directory)) {
     if (entry->d_name[0] < '0' || entry->d_name[0] > '9') continue;
-    const int fd = std::atoi(entry->d_name);
-    if (is_internal_fd(fd) || fd == ::dirfd(directory) || !is_tcp(fd)) continue;
+    const int fd = static_cast<int>(std::strtol(entry->d_name, nullptr, 10));
+    if (is_internal_fd(fd) || fd == ::dirfd(directory)) continue;
+    if (ControlSocket::is_connection(fd, path)) left_open.push_back(fd);
+    if (!is_tcp(fd)) continue;
     batch.add(fd);
     if (batch.full()) show_batch(batch, attachment);
   }
   ::closedir(directory);
   show_batch(batch, attachment);
+  for (const int fd : left_open) libc().close(fd);
+}
+
+KeepOverExec::KeepOverExec() {
+  Attachment* attachment = Runtime::get().current();
+  if (attachment == nullptr || !any_socket_offloaded()) return;
+  const int end = FdTable::end();
+  for (int fd = 0; fd < end && fd_ < 0; ++fd) {
+    File* file = FdTable::get(fd);
+    if (file == nullptr || !file->offloaded()) continue;
+    const int flags = libc().fcntl(fd, F_GETFD);
+    if (flags >= 0 && (flags & FD_CLOEXEC) == 0) fd_ = attachment->client.link().life_fd();
+  }
+  if (fd_ >= 0) libc().fcntl(fd_, F_SETFD, 0);
+}
+
+KeepOverExec::~KeepOverExec() {
+  if (fd_ >= 0) libc().fcntl(fd_, F_SETFD, FD_CLOEXEC);
 }
 
 void show_received(const msghdr& message) {

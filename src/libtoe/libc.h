@@ -21,14 +21,16 @@
 
 namespace toe::libtoe {
 
-#define TOE_LIBC_NAMES(X)                                                                         \
-  X(accept4)                                                                                      \
-  X(bind) X(close) X(close_range) X(connect) X(dup) X(dup2) X(dup3) X(epoll_create1) X(epoll_ctl) \
-      X(epoll_pwait) X(epoll_pwait2) X(epoll_wait) X(fcntl) X(getpeername) X(getsockname)         \
-          X(getsockopt) X(ioctl) X(listen) X(poll) X(ppoll) X(pselect) X(read) X(readv) X(recv)   \
-              X(recvfrom) X(recvmmsg) X(recvmsg) X(select) X(send) X(sendfile) X(sendmmsg)        \
-                  X(sendmsg) X(sendto) X(setsockopt) X(shutdown) X(socket) X(splice) X(syscall)   \
-                      X(write) X(writev)
+// clang-format off
+#define TOE_LIBC_NAMES(X) \
+  X(accept4) X(bind) X(close) X(close_range) X(connect) X(dup) X(dup2) X(dup3) \
+  X(epoll_create1) X(epoll_ctl) X(epoll_pwait) X(epoll_pwait2) X(epoll_wait) \
+  X(execve) X(execvpe) X(fcntl) X(fexecve) X(getpeername) X(getsockname) X(getsockopt) \
+  X(ioctl) X(listen) X(poll) X(ppoll) X(preadv2) X(pselect) X(pwritev2) X(read) X(readv) \
+  X(recv) X(recvfrom) X(recvmmsg) X(recvmsg) X(select) X(send) X(sendfile) X(sendmmsg) \
+  X(sendmsg) X(sendto) X(setsockopt) X(shutdown) X(sockatmark) X(socket) X(splice) \
+  X(syscall) X(write) X(writev)
+// clang-format on
 
 struct Libc {
   bool ready = false;

@@ -100,7 +100,7 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
 }
 
 int finish_connect(Socket& socket) {
-  if (socket.settings.nonblocking.load()) return socket.connection.connect_result();
+  if (socket.settings.nonblocking.load()) return -EINPROGRESS;
   Deadline deadline(socket.settings.send_timeout_ns.load());
   const int error = wait_for(socket, Want::kConnected, deadline);
   if (error != 0) return error == -EAGAIN ? -EINPROGRESS : error;

@@ -16,6 +16,7 @@ namespace toe::libtoe {
 namespace {
 
 constexpr std::int64_t kRetryNs = 1'000'000'000;
+constexpr int kForkWaitMs = 2000;  ///< a child that is not done by then is left to itself
 constexpr const char* kReasonWords[] = {"none",
                                         "no-engine",
                                         "version",
@@ -105,7 +106,7 @@ void Runtime::start() {
   std::snprintf(path_.data(), path_.size(), "%s/%s.sock", setting("FLEXTOE_RUNDIR", "/run/flextoe"),
                 name);
   strict_ = std::strcmp(setting("FLEXTOE_STRICT", "0"), "1") == 0;
-  if (try_attach()) show_inherited(*attachment_.load());
+  if (try_attach()) show_inherited(*attachment_.load(), path_.data());
 }
 
 Attachment* Runtime::current() const {
@@ -181,17 +182,37 @@ void Runtime::report(shm::KernelReason reason) {
   }
 }
 
-void Runtime::before_fork() { mutex_.lock(); }
+void Runtime::before_fork() {
+  mutex_.lock();
+  if (current() == nullptr || !any_socket_offloaded()) return;
+  if (::pipe2(fork_pipe_.data(), O_CLOEXEC) != 0) fork_pipe_ = {-1, -1};
+}
 
-void Runtime::after_fork_parent() { mutex_.unlock(); }
+void Runtime::after_fork_parent() {
+  if (fork_pipe_[0] >= 0) {
+    const int saved = errno;
+    libc().close(fork_pipe_[1]);
+    pollfd told{fork_pipe_[0], POLLIN, 0};
+    libc().poll(&told, 1, kForkWaitMs);
+    libc().close(fork_pipe_[0]);
+    fork_pipe_ = {-1, -1};
+    errno = saved;
+  }
+  mutex_.unlock();
+}
 
 void Runtime::after_fork_child() {
   mutex_.reset();
   Attachment* parents = attachment_.exchange(nullptr);
   next_try_ns_.store(0);
-  if (parents == nullptr) return;
-  forget_internal_fds();
-  adopt_after_fork(*parents);
+  if (parents != nullptr) {
+    forget_internal_fds();
+    adopt_after_fork(*parents);
+  }
+  for (int& fd : fork_pipe_) {
+    if (fd >= 0) libc().close(fd);  // the end of the last copy tells the parent
+    fd = -1;
+  }
 }
 
 }  // namespace toe::libtoe

@@ -55,7 +55,8 @@ class Runtime {
   /// For `flextoe status`: a socket stayed with the kernel.
   void report(shm::KernelReason reason);
 
-  /// fork(2): the child attaches anew.
+  /// fork(2): the child attaches anew. The parent waits for that, so that it cannot give up a
+  /// socket that the child is to keep before the child holds it.
   void before_fork();
   void after_fork_parent();
   void after_fork_child();
@@ -68,6 +69,7 @@ class Runtime {
   std::atomic<std::int64_t> next_try_ns_{0};
   std::atomic<bool> complained_{false};
   bool started_ = false;
+  std::array<int, 2> fork_pipe_{-1, -1};  ///< the child tells its parent that it holds its sockets
   bool strict_ = false;
   std::array<char, 32> name_{};
   std::array<char, 108> path_{};

@@ -90,6 +90,16 @@ TOE_EXPORT ssize_t writev(int fd, const iovec* parts, int count) {
   return libc().writev(fd, parts, count);
 }
 
+TOE_EXPORT ssize_t preadv2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  if (offset == -1 && flags == 0 && stream(fd) != nullptr) return readv(fd, parts, count);
+  return libc().preadv2(fd, parts, count, offset, flags);
+}
+
+TOE_EXPORT ssize_t pwritev2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  if (offset == -1 && flags == 0 && stream(fd) != nullptr) return writev(fd, parts, count);
+  return libc().pwritev2(fd, parts, count, offset, flags);
+}
+
 TOE_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
   if (Socket* socket = stream(fd)) return answer(socket_recvmsg(*socket, message, flags));
   const ssize_t n = libc().recvmsg(fd, message, flags);

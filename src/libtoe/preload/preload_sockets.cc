@@ -25,6 +25,16 @@ TOE_EXPORT int socket(int domain, int type, int protocol) noexcept {
   return fd;
 }
 
+TOE_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
+  if (offloaded_socket(fd) != nullptr) return answer(-EINVAL);  // bound by connect or listen
+  return libc().bind(fd, address, length);
+}
+
+TOE_EXPORT int sockatmark(int fd) noexcept {
+  if (offloaded_socket(fd) != nullptr) return 0;  // no urgent data
+  return libc().sockatmark(fd);
+}
+
 TOE_EXPORT int listen(int fd, int backlog) noexcept {
   if (Socket* socket = as_socket(FdTable::get(fd))) {
     return answer(socket_listen(*socket, fd, backlog));
