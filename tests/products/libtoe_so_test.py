@@ -34,7 +34,8 @@ class LibtoeSo(unittest.TestCase):
         self.assertIn("socket", names)
         self.assertIn("epoll_wait", names)
         self.assertEqual([n for n in names if not INTERPOSED.match(n)], [])
-        self.assertEqual([n for n in names if n.startswith(("_Z", "__cxa", "__gxx", "_Unwind"))], [])
+        cplusplus = ("_Z", "__cxa", "__gxx", "_Unwind")
+        self.assertEqual([n for n in names if n.startswith(cplusplus)], [])
 
     def test_replaced_names_exist_in_libc(self):
         libc = tool("gcc", "-print-file-name=libc.so.6").strip()

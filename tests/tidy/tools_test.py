@@ -89,6 +89,9 @@ class Tidy(unittest.TestCase):
             self.assertIn("sim/a.cc:1", self.found("tests/sim/a.cc", line + "\n"))
             self.assertIn("protocol.cc:1", self.found("src/datapath/protocol.cc", line + "\n"))
             self.assertEqual(self.found("src/engine/worker.cc", line + "\n"), "")
+            excuse = "// tidy: clock: waits for a child.\n"
+            self.assertEqual(self.found("src/base/a_test.cc", excuse + line + "\n"), "")
+            self.assertIn("no ", self.found("src/datapath/protocol.cc", excuse + line + "\n"))
 
 
 if __name__ == "__main__":
