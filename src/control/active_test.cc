@@ -180,7 +180,7 @@ TEST_F(ActiveTest, OnePortServesSeveralRemoteEnds) {
 TEST_F(ActiveTest, UnknownCongestionControlStaysWithTheKernel) {
   join(1, 1);
   auto r = connect_request(1, 900);
-  std::strcpy(r.options.congestion, "bbr");
+  std::memcpy(r.options.congestion, "bbr", 4);
   request(r);
   EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kCongestionControl);
 }

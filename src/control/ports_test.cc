@@ -1,6 +1,6 @@
 #include "control/ports.h"
 
-#include "control/test_bench.h"
+#include "control/test_world.h"
 
 namespace toe::control {
 namespace {

@@ -1,185 +1,20 @@
-// Control on a bench: a world that records what it is asked, a data path that does as it is told,
-// segments in plain memory, a clock that stands still until it is moved.
+// Control on a bench, with applications and a peer that do what a test wants.
 #ifndef TOE_CONTROL_TEST_BENCH_H_
 #define TOE_CONTROL_TEST_BENCH_H_
-
-#include <sys/mman.h>
 
 #include <cstring>
 #include <map>
 #include <memory>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include "control/control.h"
-#include "shm/segment_view.h"
+#include "control/test_engine.h"
 #include "wire/build.h"
-#include "wire/parse.h"
 
 namespace toe::control {
 
-inline const IpAddr kHere = IpAddr::v4(10, 0, 0, 1);
-inline const IpAddr kPeer = IpAddr::v4(10, 0, 0, 2);
-inline constexpr MacAddr kHereMac{{0x02, 0, 0, 0, 0, 1}};
-inline constexpr MacAddr kPeerMac{{0x02, 0, 0, 0, 0, 2}};
-
-struct Reply {
-  ClientId client;
-  std::vector<std::uint8_t> bytes;
-
-  shm::MessageType type() const { return as<shm::MessageHeader>().type; }
-  template <typename M>
-  M as() const {
-    M m{};
-    std::memcpy(&m, bytes.data(), std::min(sizeof m, bytes.size()));
-    return m;
-  }
-};
-
-/// Records everything; answers nothing by itself.
-struct RecordingWorld : World {
-  explicit RecordingWorld(FramePool& f) : frames(f) {}
-
-  void transmit(Frame frame) override {
-    wire::TcpSegment s;
-    ASSERT_EQ(wire::parse_frame(frames.bytes(frame), {}, s), wire::ParseVerdict::kOk);
-    sent.push_back(s);
-    frames.release(frame);
-  }
-  void reinject(Frame frame) override {
-    ++reinjected;
-    frames.release(frame);
-  }
-  void reply(ClientId client, std::span<const std::uint8_t> m) override {
-    replies.push_back({client, {m.begin(), m.end()}});
-  }
-  void share_segment(ClientId c, SegmentId s) override { shared.emplace_back(c, s); }
-  void want_segment(ClientId) override { ++segments_wanted; }
-  void free_segment(SegmentId s) override { freed.push_back(s); }
-  void drop_client(ClientId c, const char*) override { dropped.push_back(c); }
-  void want_route(const IpAddr& a) override { routes_wanted.push_back(a); }
-  void forget_route(const IpAddr& a) override { routes_forgotten.push_back(a); }
-  void confirm_neighbor(const IpAddr&) override { ++confirmed; }
-  void mark_listener(std::uint64_t cookie) override { marked.push_back(cookie); }
-  void close_listener(std::uint64_t cookie) override { closed.push_back(cookie); }
-  void release_port(const IpAddr& a, std::uint16_t p) override {
-    ports_released.emplace_back(a, p);
-  }
-  void want_port(const IpAddr&) override { ++ports_wanted; }
-
-  FramePool& frames;
-  std::vector<wire::TcpSegment> sent;
-  int reinjected = 0;
-  std::vector<Reply> replies;
-  std::vector<std::pair<ClientId, SegmentId>> shared;
-  int segments_wanted = 0;
-  std::vector<SegmentId> freed;
-  std::vector<ClientId> dropped;
-  std::vector<IpAddr> routes_wanted, routes_forgotten;
-  int confirmed = 0;
-  std::vector<std::uint64_t> marked, closed;
-  std::vector<std::pair<IpAddr, std::uint16_t>> ports_released;
-  int ports_wanted = 0;
-};
-
-/// A gigabyte of address space; pages appear when they are written.
-class TestSegment {
- public:
-  TestSegment()
-      : base_(static_cast<std::uint8_t*>(::mmap(nullptr, shm::kSegmentBytes, PROT_READ | PROT_WRITE,
-                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                                                0))) {}
-  ~TestSegment() { ::munmap(base_, shm::kSegmentBytes); }
-  TestSegment(const TestSegment&) = delete;
-  TestSegment& operator=(const TestSegment&) = delete;
-  std::uint8_t* base() const { return base_; }
-  shm::SegmentView view() const { return shm::SegmentView(base_); }
-
- private:
-  std::uint8_t* base_;
-};
-
-class ControlTest : public ::testing::Test {
+class ControlTest : public ControlBench {
  protected:
-  static Options small_options() {
-    Options o;
-    o.max_flows = 64;
-    o.max_time_wait = 64;
-    return o;
-  }
-  static constexpr std::uint32_t kChunk = 2048;
-
-  explicit ControlTest(const Options& o = small_options())
-      : options(o),
-        memory(256 * kChunk),
-        frames(memory, kChunk),
-        flows(o.max_flows),
-        commands(kCommandRing),
-        events(kEventRing),
-        world(frames),
-        control(std::make_unique<Control>(o, Secrets{{0x1122334455667788, 0x99aabbccddeeff00}, 7},
-                                          Links{frames, flows, commands, events, world})) {}
-
-  // --- The engine's side.
-  void request(const Request& r) { control->on_request(r, now); }
-  void poll() {
-    bool more = true;
-    while (more) {
-      more = control->poll(now);
-      drain();
-      more = more || !events.empty();
-    }
-  }
-  void pass(Nanos d) {
-    now = now + d;
-    poll();
-  }
-  /// The data path: takes commands and answers those that have an answer.
-  void drain() {
-    flow::Command c;
-    while (commands.pop(c)) {
-      done.push_back(c);
-      flow::Event e{};
-      e.flow = c.flow;
-      if (c.kind == flow::Command::Kind::kRemove) {
-        e.kind = flow::Event::Kind::kRemoved;
-        events.push(e);
-      } else if (c.kind == flow::Command::Kind::kRemoveSegment) {
-        e.kind = flow::Event::Kind::kSegmentRemoved;
-        e.segment = c.segment;
-        events.push(e);
-      } else if (c.kind == flow::Command::Kind::kSetHeader) {
-        e.kind = flow::Event::Kind::kHeaderTaken;
-        e.header = c.header;
-        events.push(e);
-      } else if (c.kind == flow::Command::Kind::kAbort && answer_aborts) {
-        e.kind = flow::Event::Kind::kClosed;
-        e.close = flow::Event::Close::kAborted;
-        events.push(e);
-      }
-    }
-  }
-  void event(flow::Event e) {
-    ASSERT_TRUE(events.push(e));
-    poll();
-  }
-  void close_flow(FlowId flow, flow::Event::Close how) {
-    flow::Event e{};
-    e.kind = flow::Event::Kind::kClosed;
-    e.flow = flow;
-    e.close = how;
-    event(e);
-  }
-  /// Commands of a kind carried out so far.
-  std::vector<flow::Command> commanded(flow::Command::Kind kind) {
-    poll();
-    std::vector<flow::Command> v;
-    for (const auto& c : done) {
-      if (c.kind == kind) v.push_back(c);
-    }
-    return v;
-  }
+  using ControlBench::ControlBench;
 
   // --- Applications.
   void join(std::uint32_t client, std::uint32_t segment, std::uint32_t uid = 1000) {
@@ -344,22 +179,10 @@ class ControlTest : public ::testing::Test {
     r.remote_port = 9000;
     return r;
   }
-  bool all_frames_home() const { return frames.free_count() == frames.chunks(); }
 
-  Options options;
-  std::vector<std::uint8_t> memory;
-  FramePool frames;
-  std::vector<flow::Flow> flows;
-  flow::CommandRing commands;
-  flow::EventRing events;
-  RecordingWorld world;
-  std::unique_ptr<Control> control;
   std::map<std::uint32_t, std::unique_ptr<TestSegment>> segments;
-  std::vector<flow::Command> done;
-  Time now{1'000'000'000'000};
   std::uint32_t peer_clock = 5000;
   std::uint32_t listener_line = 0;
-  bool answer_aborts = true;
 };
 
 }  // namespace toe::control

@@ -4,7 +4,7 @@ namespace toe::control {
 
 const Congestion* find_congestion(std::string_view name) {
   for (const Congestion* c : {&cubic(), &reno()}) {
-    if (c->name() == name) return c;
+    if (c->name == name) return c;
   }
   return nullptr;
 }

@@ -2,7 +2,7 @@
 // that the protocol stage applies per ACK (slow start below ssthresh, else one segment per
 // `cwnd_cnt` bytes acknowledged, never above `cwnd_cap`). Never runs per segment.
 //
-// An algorithm is one file with one stateless object; its state lies in the connection's record.
+// An algorithm is one file with one table of functions; its state lies in the connection's record.
 #ifndef TOE_CONTROL_CONGESTION_CONGESTION_H_
 #define TOE_CONTROL_CONGESTION_CONGESTION_H_
 
@@ -26,22 +26,19 @@ struct CongestionState {
   bool in_epoch = false;
 };
 
-class Congestion {
- public:
+struct Congestion {
   using Sample = flow::Event::Sample;
   using Params = flow::CongestionParams;
+  using Step = void (*)(CongestionState& state, const Sample& sample, Params& params);
 
-  virtual std::string_view name() const = 0;
+  std::string_view name;
   /// A connection begins: sets both.
-  virtual void start(CongestionState& state, Params& params) const = 0;
+  void (*start)(CongestionState& state, Params& params);
   /// A round trip in which cwnd was the limit has ended.
-  virtual void on_round(CongestionState& state, const Sample& sample, Params& params) const = 0;
+  Step on_round;
   /// Fast retransmit began; the sample holds cwnd and ssthresh after the reduction.
-  virtual void on_loss(CongestionState& state, const Sample& sample, Params& params) const = 0;
-  virtual void on_timeout(CongestionState& state, const Sample& sample, Params& params) const = 0;
-
- protected:
-  ~Congestion() = default;
+  Step on_loss;
+  Step on_timeout;
 };
 
 /// nullptr when no algorithm has that name.

@@ -4,30 +4,23 @@
 namespace toe::control {
 namespace {
 
-class Reno final : public Congestion {
- public:
-  std::string_view name() const override { return "reno"; }
-  void start(CongestionState& state, Params& params) const override {
-    state = {};
-    params = {};
-    params.loss_beta = 512;
-  }
-  void on_round(CongestionState&, const Sample& sample, Params& params) const override {
-    params.ssthresh = sample.ssthresh;
-  }
-  void on_loss(CongestionState&, const Sample& sample, Params& params) const override {
-    params.ssthresh = sample.ssthresh;
-  }
-  void on_timeout(CongestionState&, const Sample& sample, Params& params) const override {
-    params.ssthresh = sample.ssthresh;
-  }
-};
+using Sample = Congestion::Sample;
+using Params = Congestion::Params;
+
+void start(CongestionState& state, Params& params) {
+  state = {};
+  params = {};
+  params.loss_beta = 512;
+}
+
+void keep(CongestionState&, const Sample& sample, Params& params) {
+  params.ssthresh = sample.ssthresh;
+}
+
+constexpr Congestion kReno{"reno", start, keep, keep, keep};
 
 }  // namespace
 
-const Congestion& reno() {
-  static const Reno algorithm;
-  return algorithm;
-}
+const Congestion& reno() { return kReno; }
 
 }  // namespace toe::control
