@@ -39,8 +39,8 @@ Result<UniqueFd> connect_engine(const std::string& name) {
   if (!fd.valid()) return Error{errno, std::string("no socket: ") + std::strerror(errno)};
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     if (errno == ENOENT || errno == ECONNREFUSED) return no_engine(name);
-    return Error{errno, fmt::format("cannot reach the engine at {}: {}", path,
-                                    std::strerror(errno))};
+    return Error{errno,
+                 fmt::format("cannot reach the engine at {}: {}", path, std::strerror(errno))};
   }
   return fd;
 }
@@ -70,7 +70,8 @@ Result<shm::AdminReply> receive_reply(int socket, UniqueFd& file) {
 }
 
 Result<std::string> read_text(const UniqueFd& file, std::uint64_t bytes) {
-  if (!file.valid() || bytes > kMaxReplyBytes) return Error{EPROTO, "the engine's answer is broken"};
+  if (!file.valid() || bytes > kMaxReplyBytes)
+    return Error{EPROTO, "the engine's answer is broken"};
   std::string text(bytes, '\0');
   std::size_t done = 0;
   while (done < bytes) {

@@ -3,10 +3,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+#include <climits>
 
 #include "cli/engine_client.h"
 #include "cli/program.h"

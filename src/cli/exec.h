@@ -8,7 +8,7 @@
 namespace toe::cli {
 
 struct ExecOptions {
-  std::string name;           ///< of the engine; "" = environment or default
+  std::string name;  ///< of the engine; "" = environment or default
   bool strict = false;
   bool allow_kernel = false;
   std::vector<std::string> command;  ///< program and arguments

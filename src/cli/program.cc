@@ -49,8 +49,8 @@ bool is_go_note(std::span<const std::uint8_t> file, const Elf64_Phdr& note) {
 }
 
 bool has_go_section(std::span<const std::uint8_t> file, const Elf64_Ehdr& elf) {
-  const auto names = read_at<Elf64_Shdr>(
-      file, elf.e_shoff + std::uint64_t{elf.e_shstrndx} * sizeof(Elf64_Shdr));
+  const auto names =
+      read_at<Elf64_Shdr>(file, elf.e_shoff + std::uint64_t{elf.e_shstrndx} * sizeof(Elf64_Shdr));
   if (!names || elf.e_shoff == 0) return false;
   for (std::uint64_t i = 0; i < elf.e_shnum; ++i) {
     const auto section = read_at<Elf64_Shdr>(file, elf.e_shoff + i * sizeof(Elf64_Shdr));
@@ -146,8 +146,8 @@ bool gains_privileges(const std::string& path) {
   const bool user = (status.st_mode & S_ISUID) != 0 && status.st_uid != ::geteuid();
   const bool group = (status.st_mode & S_ISGID) != 0 && (status.st_mode & S_IXGRP) != 0 &&
                      status.st_gid != ::getegid();
-  const bool file = ::geteuid() != 0 &&
-                    ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
+  const bool file =
+      ::geteuid() != 0 && ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
   return user || group || file;
 }
 

@@ -84,7 +84,8 @@ TEST(Program, BrokenImagesAreReadWithinTheirBounds) {
   for (int round = 0; round < 2000; ++round) {
     Image image;
     image.interpreter(kGlibc).go_note();
-    for (int i = 0; i < 8; ++i) image.bytes()[16 + random() % 300] = static_cast<std::uint8_t>(random());
+    for (int i = 0; i < 8; ++i)
+      image.bytes()[16 + random() % 300] = static_cast<std::uint8_t>(random());
     image.bytes().resize(random() % 4097);
     const std::vector<std::uint8_t> exact(image.bytes());  // no slack behind the end
     (void)look_at_elf(exact);

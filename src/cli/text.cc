@@ -97,8 +97,8 @@ std::string config_text(const std::string& text) {
   Rows rows = {{"OPTION", "VALUE", "FROM", "WHY"}};
   for (const auto& [name, option] : json.at("options").items()) {
     const std::string value = cell(option, "value");
-    rows.push_back({name, value.empty() ? "-" : value, cell(option, "source"),
-                    cell(option, "reason")});
+    rows.push_back(
+        {name, value.empty() ? "-" : value, cell(option, "source"), cell(option, "reason")});
   }
   return table_text(rows);
 }

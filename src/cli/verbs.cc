@@ -24,8 +24,7 @@ constexpr Verb kVerbs[] = {
 };
 
 int ask(const Verb& verb, const Choice& choice) {
-  Result<std::string> json =
-      ask_engine(engine_name(choice.name), verb.verb, choice.all ? 1 : 0);
+  Result<std::string> json = ask_engine(engine_name(choice.name), verb.verb, choice.all ? 1 : 0);
   if (!json.ok()) {
     std::fprintf(stderr, "flextoe: %s\n", json.error().text.c_str());
     return 1;
@@ -52,7 +51,9 @@ void add_verbs(CLI::App& app, Choice& choice) {
   exec->add_flag("--allow-kernel", choice.exec.allow_kernel,
                  "also start programs that the engine cannot serve")
       ->excludes(strict);
-  exec->footer("Usage: " "flextoe exec [--name NAME] [--strict|--allow-kernel] -- PROGRAM ARGS...");
+  exec->footer(
+      "Usage: "
+      "flextoe exec [--name NAME] [--strict|--allow-kernel] -- PROGRAM ARGS...");
   for (const Verb& verb : kVerbs) {
     CLI::App* command = app.add_subcommand(verb.name, verb.help);
     command->add_option("--name", choice.name, "engine to ask [default]")->type_name("NAME");

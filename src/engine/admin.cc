@@ -165,8 +165,8 @@ void Admin::on_note(const Note& note) {
     case Note::Kind::kWantPort:
       return hold_port(note.address);
     case Note::Kind::kPortFailed:
-      return fail("interface " + links_.device.name + " carries no frames any more: " +
-                  std::strerror(note.error));
+      return fail("interface " + links_.device.name +
+                  " carries no frames any more: " + std::strerror(note.error));
     case Note::Kind::kStopped:
       stopped_ = true;
       return;

@@ -43,8 +43,7 @@ Result<std::unique_ptr<Bridge>> Bridge::make(shm::EnginePage& page) {
   if (!order_event.valid() || !note_event.valid()) {
     return Error{errno, std::string("cannot make an eventfd: ") + std::strerror(errno)};
   }
-  return std::unique_ptr<Bridge>(
-      new Bridge(page, std::move(order_event), std::move(note_event)));
+  return std::unique_ptr<Bridge>(new Bridge(page, std::move(order_event), std::move(note_event)));
 }
 
 void Bridge::send(const Order& order) {
@@ -67,8 +66,8 @@ void WorldBridge::note(const Note& note) {
 
 void WorldBridge::after_step(bool idle) {
   for (Leaving& leaving : leaving_) ++leaving.steps;
-  while (!leaving_.empty() && (idle ? leaving_.front().steps >= 2
-                                    : leaving_.front().steps >= kSettledSteps)) {
+  while (!leaving_.empty() &&
+         (idle ? leaving_.front().steps >= 2 : leaving_.front().steps >= kSettledSteps)) {
     Note gone;
     gone.kind = Note::Kind::kFreeSegment;
     gone.segment = leaving_.front().segment;

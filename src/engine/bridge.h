@@ -105,7 +105,7 @@ class Channel {
   bool empty() const { return ring_.empty(); }
 
   int event_fd() const { return event_.get(); }
-  void wake() const;       ///< producer
+  void wake() const;         ///< producer
   void clear_event() const;  ///< consumer, before it looks at the ring
 
  private:

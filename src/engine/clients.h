@@ -46,9 +46,9 @@ struct Client {
   std::string comm;
   UniqueFd bell_write;  ///< ours, so that the worker's end never reports the end of the pipe
   int bell_read = -1;   ///< the worker's
-  std::set<SegmentId> segments;       ///< sent to it
-  std::set<SegmentId> own_segments;   ///< made for it
-  std::set<std::uint32_t> bells;      ///< doorbells of its contexts
+  std::set<SegmentId> segments;      ///< sent to it
+  std::set<SegmentId> own_segments;  ///< made for it
+  std::set<std::uint32_t> bells;     ///< doorbells of its contexts
   std::uint32_t unanswered = 0;
   std::array<std::uint64_t, static_cast<std::size_t>(shm::KernelReason::kCount)> kernel{};
 };
@@ -83,8 +83,8 @@ class Clients {
  private:
   /// A question passed to control, whose answer this side must see too.
   struct Pending {
-    std::uint64_t cookie = 0;     ///< kListen
-    std::uint32_t bell = 0;       ///< kContext with a new doorbell
+    std::uint64_t cookie = 0;  ///< kListen
+    std::uint32_t bell = 0;    ///< kContext with a new doorbell
     int bell_read = -1;
   };
   using Fds = std::vector<UniqueFd>;

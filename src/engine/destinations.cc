@@ -17,8 +17,8 @@ control::Route refusal(Kind kind, int error = 0) {
 }
 
 bool same(const control::Route& a, const control::Route& b) {
-  return a.kind == b.kind && a.mtu == b.mtu && a.error == b.error &&
-         a.source_mac == b.source_mac && a.next_hop_mac == b.next_hop_mac && a.source == b.source;
+  return a.kind == b.kind && a.mtu == b.mtu && a.error == b.error && a.source_mac == b.source_mac &&
+         a.next_hop_mac == b.next_hop_mac && a.source == b.source;
 }
 
 /// Where the route leads, before the next hop is looked at.

@@ -128,8 +128,8 @@ void ProcessTitle::set(const char* title) const {
 
 Result<Guardian> Guardian::start(std::span<const flow::Flow> flows, int ifindex,
                                  const ProcessTitle& title) {
-  void* page = ::mmap(nullptr, shm::kPageBytes, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* page =
+      ::mmap(nullptr, shm::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return failure("cannot map the guardian's page");
   Guardian guardian;
   guardian.page_ = Mapping(static_cast<std::uint8_t*>(page), shm::kPageBytes);

@@ -74,17 +74,31 @@ std::string address_text(const IpAddr& address, std::uint16_t port) {
 
 const char* state_word(std::uint8_t state) {
   static constexpr std::array words = {
-      "UNKNOWN",   "ESTAB",  "SYN-SENT",   "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT",
-      "UNCONN",    "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING",    "SYN-RECV"};
+      "UNKNOWN", "ESTAB",      "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT",
+      "UNCONN",  "CLOSE-WAIT", "LAST-ACK", "LISTEN",   "CLOSING",    "SYN-RECV"};
   return state < words.size() ? words[state] : words[0];
 }
 
 const char* kernel_reason_word(shm::KernelReason reason) {
-  static constexpr std::array words = {
-      "none",         "no-engine",    "version",     "not-listening", "not-tcp",
-      "other-namespace", "not-our-address", "other-device", "own-address", "unreachable",
-      "option",       "port-taken",   "limit",       "netfilter",     "congestion-control",
-      "io-uring",     "bound",        "other-user",  "internal"};
+  static constexpr std::array words = {"none",
+                                       "no-engine",
+                                       "version",
+                                       "not-listening",
+                                       "not-tcp",
+                                       "other-namespace",
+                                       "not-our-address",
+                                       "other-device",
+                                       "own-address",
+                                       "unreachable",
+                                       "option",
+                                       "port-taken",
+                                       "limit",
+                                       "netfilter",
+                                       "congestion-control",
+                                       "io-uring",
+                                       "bound",
+                                       "other-user",
+                                       "internal"};
   static_assert(words.size() == static_cast<std::size_t>(shm::KernelReason::kCount));
   const auto index = static_cast<std::size_t>(reason);
   return index < words.size() ? words[index] : "unknown";

@@ -165,8 +165,8 @@ void Listeners::release(const IpAddr& local, std::uint16_t port) {
     return;
   }
   for (const IpAddr& address : local_) {
-    const bool named = local.is_any() ? local.is_v4() == address.is_v4() || !local.is_v4()
-                                      : local == address;
+    const bool named =
+        local.is_any() ? local.is_v4() == address.is_v4() || !local.is_v4() : local == address;
     if (named && !served(address, port)) disown(address, port);
   }
   std::erase_if(closed_,

@@ -56,7 +56,7 @@ class Listeners {
     UniqueFd socket;
     IpAddr local;
     std::uint16_t port = 0;
-    bool v4 = false;      ///< an AF_INET socket
+    bool v4 = false;  ///< an AF_INET socket
     bool v6_only = false;
     bool accepted = false;
     bool marked = false;

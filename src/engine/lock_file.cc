@@ -27,10 +27,8 @@ std::string read_pid(int fd) {
 
 /// False when the file was removed by its last holder after we opened it.
 bool still_there(int fd, const std::string& path) {
-  struct stat ours {
-  };
-  struct stat named {
-  };
+  struct stat ours {};
+  struct stat named {};
   return ::fstat(fd, &ours) == 0 && ::stat(path.c_str(), &named) == 0 &&
          ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
@@ -66,8 +64,7 @@ Status make_directory(const std::string& path) {
     if (::chmod(path.c_str(), 0755) != 0) return failure("cannot set the mode of " + path);
     return Done{};
   }
-  struct stat status {
-  };
+  struct stat status {};
   if (errno == EEXIST && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
     return Done{};
   }

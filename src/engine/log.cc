@@ -8,8 +8,8 @@
 namespace toe::engine {
 
 void start_log(const std::string& level) {
-  auto logger = std::make_shared<spdlog::logger>(
-      "flextoe", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("flextoe",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("flextoe: %l: %v");
   logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::debug);

@@ -39,8 +39,7 @@ const char* refuse_message(std::span<const std::uint8_t> message, std::size_t fd
   if (message.size() != rule->length) return "message of wrong length";
   if (header.length != message.size()) return "message names another length than it has";
   if (fds < rule->min_fds || fds > rule->max_fds) return "wrong number of descriptors";
-  if (header.type == shm::MessageType::kShow &&
-      read_message<shm::Show>(message).count != fds) {
+  if (header.type == shm::MessageType::kShow && read_message<shm::Show>(message).count != fds) {
     return "descriptors differ from their count";
   }
   return nullptr;

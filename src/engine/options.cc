@@ -131,11 +131,13 @@ Status check_value(const OptionSpec& option, const std::string& text) {
 /// A name becomes part of a path and of messages.
 Status check_engine_name(const std::string& text) {
   const bool legal = !text.empty() && text.size() <= 64 && text[0] != '.' &&
-                     text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                            "0123456789-_.") == std::string::npos;
+                     text.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "0123456789-_.") == std::string::npos;
   if (legal) return Done{};
   return Error{EINVAL, fmt::format("name is '{}', but must be 1 to 64 letters, digits, '-', '_' "
-                                   "or '.', not beginning with '.'", text)};
+                                   "or '.', not beginning with '.'",
+                                   text)};
 }
 
 }  // namespace
@@ -168,8 +170,10 @@ bool parse_duration(std::string_view text, Nanos& out) {
   std::int64_t value = 0;
   if (!parse_number(text.substr(0, digits), value)) return false;
   const std::string_view unit = text.substr(digits);
-  const std::int64_t scale = unit == "us" ? kMicro : unit == "ms" ? 1000 * kMicro
-                             : unit == "s" ? kSecond : 0;
+  const std::int64_t scale = unit == "us"   ? kMicro
+                             : unit == "ms" ? 1000 * kMicro
+                             : unit == "s"  ? kSecond
+                                            : 0;
   if (scale == 0 || value > INT64_MAX / scale) return false;
   out = {value * scale};
   return true;
@@ -206,7 +210,8 @@ bool Settings::on(std::string_view name) const { return text(name) == "true"; }
 
 std::int64_t Settings::number(std::string_view name) const {
   std::int64_t number = 0;
-  TOE_CHECK(parse_number(text(name), number, find_option(name)->type == OptionType::kOctal ? 8 : 10));
+  TOE_CHECK(
+      parse_number(text(name), number, find_option(name)->type == OptionType::kOctal ? 8 : 10));
   return number;
 }
 

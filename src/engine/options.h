@@ -30,13 +30,13 @@ enum class OptionType : std::uint8_t {
 
 /// One option. Drives --help, checking of all sources and `flextoe config`.
 struct OptionSpec {
-  std::string_view name;     ///< flag without dashes, key in the file
+  std::string_view name;  ///< flag without dashes, key in the file
   OptionType type;
   std::string_view initial;  ///< default, as it would be written
   std::int64_t min = 0;      ///< numbers; durations in nanoseconds
   std::int64_t max = 0;
-  std::string_view words;    ///< kChoice: separated by '|'; else what --help calls the value
-  std::string_view reason;   ///< what it does and why the default is what it is
+  std::string_view words;   ///< kChoice: separated by '|'; else what --help calls the value
+  std::string_view reason;  ///< what it does and why the default is what it is
 };
 
 std::span<const OptionSpec> option_table();

@@ -35,8 +35,8 @@ Status set_key(Settings& settings, std::string_view key, const toml::node& node)
   }
   std::string text;
   if (!value_text(node, text)) {
-    return Error{EINVAL, fmt::format("line {}: {} must be a text, number, list or true/false", line,
-                                     key)};
+    return Error{EINVAL,
+                 fmt::format("line {}: {} must be a text, number, list or true/false", line, key)};
   }
   if (find_option(key)->type == OptionType::kOctal && node.is_integer()) {
     text = fmt::format("{:o}", node.as_integer()->get());  // the file writes 0o660

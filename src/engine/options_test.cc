@@ -54,8 +54,9 @@ TEST(Options, DefaultsOfTheTableAreLegal) {
 }
 
 TEST(Options, FlagBeatsEnvironmentBeatsFile) {
-  const File file("cc = \"reno\"\nmin-rto = \"7ms\"\nmax-flows = 1000\nvlan = [3, 4]\n"
-                  "socket-mode = 0o660\nignore-netfilter = true\n");
+  const File file(
+      "cc = \"reno\"\nmin-rto = \"7ms\"\nmax-flows = 1000\nvlan = [3, 4]\n"
+      "socket-mode = 0o660\nignore-netfilter = true\n");
   auto settings = collect({"--dev", "v0", "--config", file.path(), "--max-flows", "3000"},
                           {{"FLEXTOE_MAX_FLOWS", "2000"}, {"FLEXTOE_MIN_RTO", "9ms"}});
   ASSERT_TRUE(settings.ok()) << settings.error().text;
@@ -72,8 +73,8 @@ TEST(Options, FlagBeatsEnvironmentBeatsFile) {
 }
 
 TEST(Options, FlagsOfAllKinds) {
-  auto settings = collect({"--dev=v0", "--vlan", "5", "--vlan", "6,7", "--ignore-netfilter",
-                           "--ack=immediate"});
+  auto settings = collect(
+      {"--dev=v0", "--vlan", "5", "--vlan", "6,7", "--ignore-netfilter", "--ack=immediate"});
   ASSERT_TRUE(settings.ok()) << settings.error().text;
   EXPECT_EQ(settings.value().numbers("vlan"), (std::vector<std::int64_t>{5, 6, 7}));
   EXPECT_TRUE(settings.value().on("ignore-netfilter"));
@@ -113,7 +114,8 @@ TEST(Options, Durations) {
   EXPECT_EQ(out, micros(1500));
   EXPECT_TRUE(parse_duration("2s", out));
   EXPECT_EQ(out, seconds(2));
-  for (const char* bad : {"", "5", "ms", "-1ms", "1.5ms", "1h", "9999999999999s", "999999999999s"}) {
+  for (const char* bad :
+       {"", "5", "ms", "-1ms", "1.5ms", "1h", "9999999999999s", "999999999999s"}) {
     EXPECT_FALSE(parse_duration(bad, out)) << bad;
   }
 }

@@ -50,8 +50,8 @@ Status check_privileges() {
   if (current == nullptr) return failure("cannot read capabilities");
   std::string missing;
   for (const Named& capability : kKept) {
-    const bool needed = std::find(std::begin(kNeeded), std::end(kNeeded), capability.value) !=
-                        std::end(kNeeded);
+    const bool needed =
+        std::find(std::begin(kNeeded), std::end(kNeeded), capability.value) != std::end(kNeeded);
     if (!needed || has(current.get(), capability.value)) continue;
     missing += (missing.empty() ? "" : ", ") + std::string(capability.name);
   }

@@ -13,15 +13,16 @@ namespace toe::engine {
 const char* const kVersion = "0.1.0";
 
 CLI::App* add_run_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("run", "serve TCP on a network interface, in the foreground");
+  CLI::App* command =
+      app.add_subcommand("run", "serve TCP on a network interface, in the foreground");
   add_flags(*command);
   return command;
 }
 
 int run(const CLI::App& command, int argc, char** argv) {
   try {
-    Result<Settings> settings =
-        collect_settings(command, [](const std::string& name) { return std::getenv(name.c_str()); });
+    Result<Settings> settings = collect_settings(
+        command, [](const std::string& name) { return std::getenv(name.c_str()); });
     if (!settings.ok()) {
       std::fprintf(stderr, "flextoe: %s\n", settings.error().text.c_str());
       return 2;

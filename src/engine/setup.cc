@@ -75,16 +75,16 @@ Status Engine::set_up(const ProcessTitle& title) {
 }
 
 Status Engine::look_at_machine() {
-  Status status = in_order(
-      [&] { return take(net::read_device(settings_.text("dev")), device_); },
-      [&] { return take(net::read_addresses(device_.ifindex), addresses_); },
-      [&] { return take(net::own_netns_cookie(), netns_cookie_); });
+  Status status = in_order([&] { return take(net::read_device(settings_.text("dev")), device_); },
+                           [&] { return take(net::read_addresses(device_.ifindex), addresses_); },
+                           [&] { return take(net::own_netns_cookie(), netns_cookie_); });
   if (!status.ok() || settings_.on("ignore-netfilter")) return status;
   Result<std::string> filter = net::find_input_filter();
   if (!filter.ok()) return filter.error();
   if (filter.value().empty()) return Done{};
   return Error{EPERM, fmt::format("packet filter '{}' exists and would not see our traffic; give "
-                                  "--ignore-netfilter if that is meant", filter.value())};
+                                  "--ignore-netfilter if that is meant",
+                                  filter.value())};
 }
 
 Status Engine::claim_name() {
@@ -95,10 +95,9 @@ Status Engine::claim_name() {
 
 Status Engine::start_guardian(const ProcessTitle& title) {
   const auto max_flows = static_cast<std::uint32_t>(settings_.number("max-flows"));
-  return in_order([&] { return take(SharedFlows::make(max_flows), flows_); },
-                  [&] {
-                    return take(Guardian::start(flows_.flows(), device_.ifindex, title), guardian_);
-                  });
+  return in_order(
+      [&] { return take(SharedFlows::make(max_flows), flows_); },
+      [&] { return take(Guardian::start(flows_.flows(), device_.ifindex, title), guardian_); });
 }
 
 Status Engine::open_device() {
@@ -181,11 +180,10 @@ Status Engine::make_admin() {
   UniqueFd socket;
   const SocketAccess access{static_cast<mode_t>(settings_.number("socket-mode")),
                             settings_.text("socket-group")};
-  Status status =
-      in_order([&] { return take(net::RouteLookup::open(), lookup); },
-               [&] { return take(net::Neighbours::open(), neighbours); },
-               [&] { return take(net::NetEvents::open(), events_); },
-               [&] { return take(open_control_socket(socket_path_, access), socket); });
+  Status status = in_order([&] { return take(net::RouteLookup::open(), lookup); },
+                           [&] { return take(net::Neighbours::open(), neighbours); },
+                           [&] { return take(net::NetEvents::open(), events_); },
+                           [&] { return take(open_control_socket(socket_path_, access), socket); });
   if (!status.ok()) return status;
   socket_made_ = true;
   destinations_.emplace(std::move(*lookup), std::move(*neighbours), device_,
