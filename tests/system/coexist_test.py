@@ -30,8 +30,8 @@ def first_contact_from_peer(bed):
     """A SYN from a peer that the kernel has no neighbour entry for."""
     bed.serve(echo_server("level", f"[::]:{PORT}"), PORT)
     with bed.engine_opens():
+        forget_neighbours(bed)
         for address in (SERVER, f"[{SERVER6}]"):
-            forget_neighbours(bed)
             bed.load("echoload", "--server", f"{address}:{PORT}", "-n", "10", seconds=10)
 
 

@@ -56,6 +56,8 @@ def program_killed(bed):
         connections = open_some(bed)
         server.kill()
         print(f"program killed: ends seen within {seconds_until_end(connections):.3f} s")
+        for connection in connections:
+            connection.close()
         bed.wait_no_connections(2)
 
 

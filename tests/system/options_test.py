@@ -20,13 +20,16 @@ connection, _ = listener.accept()
 def show(text):
     print(text, flush=True)
 def value(name, sock, level, option):
-    show(f"{name} {sock.getsockopt(level, option)}")
+    try:
+        show(f"{name} {sock.getsockopt(level, option)}")
+    except OSError as failure:
+        show(f"{name} errno {failure.errno}")
 for name, sock in (("listener", listener), ("connection", connection)):
     for option in ("SO_TYPE", "SO_DOMAIN", "SO_PROTOCOL", "SO_ACCEPTCONN", "SO_ERROR",
                    "SO_REUSEADDR", "SO_KEEPALIVE", "SO_OOBINLINE"):
         value(name + " " + option, sock, S, getattr(socket, option))
     for option in ("TCP_NODELAY", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_CORK",
-                   "TCP_DEFER_ACCEPT", "TCP_USER_TIMEOUT", "TCP_LINGER2", "TCP_SYNCNT"):
+                   "TCP_USER_TIMEOUT"):
         value(name + " " + option, sock, T, getattr(socket, option))
 connection.setsockopt(S, socket.SO_KEEPALIVE, 1)
 connection.setsockopt(T, socket.TCP_NODELAY, 1)
