@@ -1,0 +1,127 @@
+// Commands of control: the part of the HC walk that begins with them.
+#include <algorithm>
+
+#include "datapath/pipeline_impl.h"
+
+namespace toe::datapath {
+
+void Pipeline::Impl::execute(const flow::Command& command, Time now) {
+  using Kind = flow::Command::Kind;
+  switch (command.kind) {
+    case Kind::kAddSegment:
+      return ctxq.add_segment(command.segment, command.base);
+    case Kind::kRemoveSegment:
+      return ctxq.remove_segment(command.segment);
+    case Kind::kOpenContext:
+      return ctxq.open_context(command);
+    case Kind::kCloseContext:
+      return ctxq.close_context(command.segment, command.slot);
+    case Kind::kNotify:
+      return ctxq.notify(command.segment, command.line);
+    case Kind::kInstall:
+      return install(command, now);
+    case Kind::kRemove:
+      return remove(command.flow, now);
+    case Kind::kOfferRxRing:
+      return offer_rx_ring(command, now);
+    case Kind::kOfferTxRing:
+      return offer_tx_ring(command);
+    default:
+      return on_flow(command, now);
+  }
+}
+
+/// Commands that are one call of the protocol stage or one assignment.
+void Pipeline::Impl::on_flow(const flow::Command& command, Time now) {
+  using Kind = flow::Command::Kind;
+  flow::Flow& flow = at(command.flow);
+  Outcome outcome;
+  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  if (command.kind == Kind::kTimer) {
+    on_timer(step);
+  } else if (command.kind == Kind::kOrphan) {
+    on_orphan(step, command.reset);
+  } else if (command.kind == Kind::kAbort) {
+    on_abort(step, command.error, command.reset);
+  } else if (command.kind == Kind::kSetMss) {
+    flow.protocol.mss = command.mss;
+  } else if (command.kind == Kind::kCongestion) {
+    set_congestion(flow.protocol, command.cc);
+  } else if (command.kind == Kind::kSetHeader) {
+    flow.post.header = *command.header;
+    flow::Event event{};
+    event.kind = flow::Event::Kind::kHeaderTaken;
+    event.flow = command.flow;
+    event.header = command.header;
+    events.push(event);
+  }
+  finish(command.flow, outcome, now);
+}
+
+void Pipeline::Impl::install(const flow::Command& command, Time now) {
+  flow::Flow& flow = at(command.flow);
+  const bool inserted = table.insert(flow.pre.key, command.flow);
+  TOE_DCHECK(inserted);
+  static_cast<void>(inserted);
+  ctxq.bind(flow.post.segment, flow.post.line, command.flow);
+  scheduler.reset(command.flow);
+  Outcome outcome;
+  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  on_start(step);
+  finish(command.flow, outcome, now);
+  if (command.line != 0) ctxq.announce(command, flow.post.line);
+}
+
+/// A last RST or ACK must not be lost because the removal came first.
+void Pipeline::Impl::send_last(FlowId id, Time now) {
+  const flow::ProtocolSlice& s = at(id).protocol;
+  if ((!s.rst_pending && !s.ack_now) || out_count == kBurst) return;
+  if (!tx_one(id, work[0], now) || !work[0].out.transmit) return;
+  work[0].ticket = egress.take();
+  tx_post_dma(1);
+  tx_leave(now);
+}
+
+void Pipeline::Impl::remove(FlowId id, Time now) {
+  send_last(id, now);
+  flow::Flow& flow = at(id);
+  table.erase(flow.pre.key);
+  ctxq.unbind(flow.post.segment, flow.post.line);
+  flow.protocol.closed = true;
+  flow.protocol.ack_now = flow.protocol.ack_delayed = flow.protocol.rst_pending = false;
+  flow::Event event{};
+  event.kind = flow::Event::Kind::kRemoved;
+  event.flow = id;
+  events.push(event);
+}
+
+void Pipeline::Impl::set_congestion(flow::ProtocolSlice& s, const flow::CongestionParams& params) {
+  const std::uint32_t ssthresh = std::min(s.cc.ssthresh, params.ssthresh);
+  s.cc = params;
+  s.cc.ssthresh = ssthresh;  // a loss found meanwhile counts
+}
+
+void Pipeline::Impl::offer_rx_ring(const flow::Command& command, Time now) {
+  flow::Flow& flow = at(command.flow);
+  if (flow.post.rx_ring[0].valid()) {
+    return ring_event(flow::Event::Kind::kRxRingFree, command.flow, command.ring);
+  }
+  flow.post.rx_next = command.ring;
+  Outcome outcome;
+  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  switch_rx_ring(step, command.ring.bytes());
+  finish(command.flow, outcome, now);
+  free_old_rings(command.flow, 0, flow.protocol.rcv_head);
+}
+
+void Pipeline::Impl::offer_tx_ring(const flow::Command& command) {
+  flow::PostSlice& p = at(command.flow).post;
+  if (p.tx_ring[0].valid() || p.tx_next.valid() || at(command.flow).protocol.closed) {
+    return ring_event(flow::Event::Kind::kTxRingFree, command.flow, command.ring);
+  }
+  p.tx_next = command.ring;
+  ++p.tx_offers;
+  ctxq.publish_tx_offer(p);
+}
+
+}  // namespace toe::datapath
