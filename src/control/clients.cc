@@ -30,11 +30,15 @@ bool Control::Impl::may_use(const Client& c, std::uint32_t segment) const {
 }
 
 // Makes sure that the client has the segment mapped when the next reply names it.
-void Control::Impl::show_segment(ClientId id, std::uint32_t segment) {
+// False when the client has too many already.
+bool Control::Impl::show_segment(ClientId id, std::uint32_t segment) {
   Client* client = live_client(id);
-  if (client == nullptr || may_use(*client, segment)) return;
+  if (client == nullptr) return false;
+  if (may_use(*client, segment)) return true;
+  if (client->shared.size() == kMaxSegmentsPerClient) return false;
   client->shared.push_back(segment);
   world.share_segment(id, SegmentId{segment});
+  return true;
 }
 
 void Control::Impl::refuse(ClientId client, std::uint64_t tag, shm::KernelReason reason,
@@ -116,24 +120,12 @@ void Control::Impl::on_context(const Request& r) {
   reply(r.client, r.tag, shm::MessageType::kContextReady, m);
 }
 
-// The process is gone. Its contexts stop now; what it held is given up by a job, which sees all
-// of it because nothing new is given to a leaving client.
+// The process is gone. What it held is given up by a job, which sees all of it because nothing new
+// is given to a leaving client.
 void Control::Impl::on_leave(ClientId id) {
   Client* c = live_client(id);
   if (c == nullptr) return;
   c->leaving = true;
-  for (const auto* list : {&c->segments, &c->shared}) {
-    for (const std::uint32_t n : *list) {
-      if (segments[n] == nullptr) continue;
-      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
-        if (segments[n]->context_owner(slot) != id) continue;
-        flow::Command command = make_command(flow::Command::Kind::kCloseContext);
-        command.segment = SegmentId{n};
-        command.slot = slot;
-        commands.push(command);
-      }
-    }
-  }
   for (std::uint32_t i = 0; i < listeners.size(); ++i) {
     Listener& l = listeners[i];
     if (!l.used || l.closing || !holds_listener(l, id)) continue;
@@ -154,6 +146,23 @@ void Control::Impl::on_leave(ClientId id) {
   job.kind = Job::Kind::kLeave;
   job.client = id;
   jobs.push_back(job);
+}
+
+// First of all nothing that lies in its queues is taken any more.
+void Control::Impl::begin_leave(ClientId id) {
+  const Client& c = clients.at(index_of(id));
+  for (const auto* list : {&c.segments, &c.shared}) {
+    for (const std::uint32_t n : *list) {
+      if (segments[n] == nullptr) continue;
+      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
+        if (segments[n]->context_owner(slot) != id) continue;
+        flow::Command command = make_command(flow::Command::Kind::kCloseContext);
+        command.segment = SegmentId{n};
+        command.slot = slot;
+        commands.push(command);
+      }
+    }
+  }
 }
 
 // All its connections have been visited: contexts and segments follow.

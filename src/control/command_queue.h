@@ -1,8 +1,9 @@
 // The way from control into the command ring, with an overflow of fixed size behind it, so that
 // control neither blocks nor loses a command when the data path is slow.
 //
-// Bound: callers start a step only while room() covers the commands that the step may push
-// (control stops taking events, frames of handshakes, requests and timers below that).
+// Bound: kOverflow. Control begins no new work below kWorkMargin, and takes events and timers only
+// above kEventMargin; but when the event ring is more than half full it goes on taking events, so
+// that the data path, which stops at a full event ring, can always empty the command ring.
 #ifndef TOE_CONTROL_COMMAND_QUEUE_H_
 #define TOE_CONTROL_COMMAND_QUEUE_H_
 
@@ -23,7 +24,10 @@ inline flow::Command make_command(flow::Command::Kind kind) {
 
 class CommandQueue {
  public:
-  static constexpr std::size_t kOverflow = kCommandRing;
+  static constexpr std::size_t kOverflow = 2 * kCommandRing;
+  static constexpr std::size_t kWorkMargin = kOverflow / 2;
+  static constexpr std::size_t kEventMargin = kOverflow / 4;
+  static constexpr std::size_t kReserve = 64;  ///< more than one event makes
 
   explicit CommandQueue(flow::CommandRing& ring) : ring_(ring), waiting_(kOverflow) {}
 

@@ -8,9 +8,6 @@
 namespace toe::control {
 namespace {
 
-// Room for what one event or timer may push.
-constexpr std::size_t kCommandsPerStep = 64;
-
 flow::HashKey derive(const Secrets& s, std::uint64_t tweak) {
   return {s.isn.k0 ^ (s.random + tweak), s.isn.k1 + tweak * 0x9e3779b97f4a7c15ull};
 }
@@ -108,17 +105,23 @@ void Control::Impl::expire_time_wait() {
   }
 }
 
+bool Control::Impl::may_take_event() const {
+  const bool crowded = links.events.size() > links.events.capacity() / 2;
+  return commands.room() > (crowded ? CommandQueue::kReserve : CommandQueue::kEventMargin);
+}
+
 bool Control::Impl::poll() {
   commands.flush();
   std::uint32_t n = 0;
   flow::Event e;
-  while (n < kEventsPerPoll && commands.room() > kCommandsPerStep && links.events.pop(e)) {
+  while (n < kEventsPerPoll && may_take_event() && links.events.pop(e)) {
     on_event(e);
     ++n;
   }
   std::uint32_t id = 0;
   std::uint32_t fired = 0;
-  while (fired < kTimersPerPoll && commands.room() > kCommandsPerStep && timers.fire(now, id)) {
+  while (fired < kTimersPerPoll && commands.room() > CommandQueue::kEventMargin &&
+         timers.fire(now, id)) {
     on_timer(id);
     ++fired;
   }

@@ -26,7 +26,6 @@ namespace toe::control {
 inline constexpr std::uint32_t kEventsPerPoll = 128;
 inline constexpr std::uint32_t kTimersPerPoll = 128;
 inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
-inline constexpr std::uint32_t kCommandMargin = 1024;  ///< room below which no new work is begun
 inline constexpr std::uint32_t kMaxDumps = 16;
 inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
 inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
@@ -38,7 +37,8 @@ struct Control::Impl {
   void on_request(const Request& r);
   bool poll();
   Time next_deadline() const;
-  bool busy() const { return commands.room() < kCommandMargin; }
+  bool busy() const { return commands.room() < CommandQueue::kWorkMargin; }
+  bool may_take_event() const;
   void on_timer(std::uint32_t id);
   void expire_time_wait();
   bool quiet() const;
@@ -153,12 +153,13 @@ struct Control::Impl {
   void on_join(const Request& r);
   void on_new_segment(const Request& r);
   void on_leave(ClientId id);
+  void begin_leave(ClientId id);
   void finish_leave(ClientId id);
   void on_context(const Request& r);
   Segment* segment_of(std::uint32_t id) const;
   Client* live_client(ClientId id);
   bool may_use(const Client& c, std::uint32_t segment) const;
-  void show_segment(ClientId id, std::uint32_t segment);
+  bool show_segment(ClientId id, std::uint32_t segment);
   Segment* segment_with_room(ClientId id);
   void check_segment(std::uint32_t id);
   void on_segment_removed(std::uint32_t id);
@@ -168,6 +169,7 @@ struct Control::Impl {
 
   // queries.cc
   void on_show(const Request& r);
+  bool show_cookie(ClientId id, std::uint64_t cookie, shm::Shown::Entry& entry);
   void on_info(const Request& r);
   void on_option(const Request& r);
   int set_option(const Request& r, const LineUse& use);

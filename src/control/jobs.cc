@@ -23,6 +23,8 @@ bool Control::Impl::step_jobs() {
   const auto at =
       std::find_if(jobs.begin(), jobs.end(), [this](const Job& j) { return j.start <= now; });
   if (at == jobs.end()) return false;
+  if (at->kind == Job::Kind::kLeave && !at->begun) begin_leave(at->client);
+  at->begun = true;
   const std::uint32_t end = job_length(*at);
   for (std::uint32_t left = kRecordsPerStep; left > 0 && at->cursor < end; --left) {
     if (!visit(*at, at->cursor)) return false;  // an event of the data path goes on with it
@@ -150,7 +152,7 @@ void Control::Impl::on_route(const Request& r) {
   const std::uint32_t id = routes.update(r.remote, r.route, changed);
   if (id == kNil) return;
   const bool planned = std::any_of(jobs.begin(), jobs.end(), [&](const Job& j) {
-    return j.kind == Job::Kind::kRoute && j.route == id && j.cursor == 0;
+    return j.kind == Job::Kind::kRoute && j.route == id && !j.begun;
   });
   if (changed && !planned) {
     routes.acquire(r.remote);  // until the job is done

@@ -76,6 +76,7 @@ bool Control::Impl::join_listener(std::uint32_t id, const Request& r) {
     return false;
   };
   if (l.uid != clients.at(index_of(r.client)).uid) return no(shm::KernelReason::kOtherUser);
+  if (!show_segment(r.client, l.segment)) return no(shm::KernelReason::kLimit);
   auto member = std::find_if(l.members.begin(), l.members.end(),
                              [&](const Member& m) { return m.cookie == r.cookie; });
   if (member == l.members.end()) {
@@ -94,7 +95,6 @@ bool Control::Impl::join_listener(std::uint32_t id, const Request& r) {
     member->holders.push_back(r.client);
   }
   l.backlog = std::min(r.backlog, l.entries - 1);
-  show_segment(r.client, l.segment);
   return true;
 }
 

@@ -199,6 +199,43 @@ TEST_F(PassiveTest, PeerWithoutOptions) {
   EXPECT_FALSE(p.ts_on);
 }
 
+TEST_F(PassiveTest, Ipv6) {
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr{}));
+  mark(500);
+  std::uint8_t raw[16] = {0xfd};
+  raw[15] = 1;
+  const IpAddr here = IpAddr::v6(raw);
+  raw[15] = 2;
+  auto syn = from_peer(40000, wire::kSyn, 1000);
+  syn.dst = here;
+  syn.src = IpAddr::v6(raw);
+  syn.options.mss = 1440;
+  receive(syn);
+  route(syn.src);
+  EXPECT_EQ(last_sent().options.mss, 1440);
+  EXPECT_EQ(last_sent().dst, syn.src);
+  auto ack = from_peer(40000, wire::kAck, 1001, last_sent().seq + 1);
+  ack.dst = syn.dst;
+  ack.src = syn.src;
+  receive(ack);
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  EXPECT_EQ(flows[index_of(installs[0].flow)].protocol.mss, 1428);
+  EXPECT_TRUE(flows[index_of(installs[0].flow)].post.header.ipv6);
+}
+
+TEST_F(PassiveTest, AnswersCarryTheTagsOfTheSyn) {
+  serve();
+  auto syn = from_peer(40000, wire::kSyn, 1000);
+  syn.vlan.count = 1;
+  syn.vlan.tag[0] = {wire::kTpidVlan, 7};
+  receive(syn);
+  route(kPeer);
+  ASSERT_EQ(last_sent().vlan.count, 1);
+  EXPECT_EQ(last_sent().vlan.tag[0].id(), 7);
+}
+
 TEST_F(PassiveTest, RouteThroughAnotherDeviceDropsTheSyn) {
   serve();
   receive(from_peer(40000, wire::kSyn, 1000));

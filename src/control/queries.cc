@@ -19,41 +19,40 @@ std::uint32_t to_us(Nanos t) {
 
 }  // namespace
 
+// Makes the client a holder of the line behind the cookie. False: there is none for it.
+bool Control::Impl::show_cookie(ClientId id, std::uint64_t cookie, shm::Shown::Entry& entry) {
+  const auto conn = conn_by_cookie.find(cookie);
+  const auto listener = listener_by_cookie.find(cookie);
+  if (conn != conn_by_cookie.end()) {
+    const Conn& c = conns[conn->second];
+    // A cookie that a process merely claimed proves nothing to other users.
+    if (!c.verified && c.uid != clients.at(index_of(id)).uid) return false;
+    if (!show_segment(id, c.segment) || !add_holder(conn->second, id)) return false;
+    entry = {shm::ShownKind::kConnection, c.segment, c.line, 0};
+  } else if (listener != listener_by_cookie.end()) {
+    Listener& l = listeners[listener->second];
+    const auto member = std::find_if(l.members.begin(), l.members.end(),
+                                     [&](const Member& m) { return m.cookie == cookie; });
+    std::vector<ClientId>& holders = member->holders;
+    const bool held = std::find(holders.begin(), holders.end(), id) != holders.end();
+    if (!held && holders.size() == kMaxHolders) return false;
+    if (!show_segment(id, l.segment)) return false;
+    if (!held) holders.push_back(id);
+    entry = {shm::ShownKind::kListener, l.segment, l.line, 0};
+  } else {
+    return false;
+  }
+  entry.generation = segments[entry.segment_id]->line_use(entry.line).generation;
+  return true;
+}
+
 // Which lines belong to these sockets? The asker becomes a holder of each.
 void Control::Impl::on_show(const Request& r) {
-  const Client* client = live_client(r.client);
-  if (client == nullptr) return;
+  if (live_client(r.client) == nullptr) return;
   shm::Shown m{};
   m.count = std::min(r.count, kMaxCookies);
   for (std::uint32_t i = 0; i < m.count; ++i) {
-    auto& entry = m.entries[i];
-    std::uint32_t segment = kNil;
-    const auto conn = conn_by_cookie.find(r.cookies[i]);
-    const auto listener = listener_by_cookie.find(r.cookies[i]);
-    if (conn != conn_by_cookie.end()) {
-      const Conn& c = conns[conn->second];
-      // A cookie that a process merely claimed proves nothing to other users.
-      const bool trusted = c.verified || c.uid == client->uid;
-      if (!trusted || !add_holder(conn->second, r.client)) continue;
-      entry.kind = shm::ShownKind::kConnection;
-      entry.line = c.line;
-      segment = c.segment;
-    } else if (listener != listener_by_cookie.end()) {
-      Listener& l = listeners[listener->second];
-      for (Member& member : l.members) {
-        const bool holder = std::find(member.holders.begin(), member.holders.end(), r.client) !=
-                            member.holders.end();
-        if (member.cookie == r.cookies[i] && !holder) member.holders.push_back(r.client);
-      }
-      entry.kind = shm::ShownKind::kListener;
-      entry.line = l.line;
-      segment = l.segment;
-    } else {
-      continue;
-    }
-    entry.segment_id = segment;
-    entry.generation = segments[segment]->line_use(entry.line).generation;
-    show_segment(r.client, segment);
+    show_cookie(r.client, r.cookies[i], m.entries[i]);
   }
   reply(r.client, r.tag, shm::MessageType::kShown, m);
 }

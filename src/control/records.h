@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "control/command_queue.h"
 #include "control/congestion/congestion.h"
 #include "control/index_list.h"
 #include "control/world.h"
@@ -18,9 +19,11 @@ namespace toe::control {
 
 inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
 inline constexpr std::uint32_t kMaxClients = 4096;
-inline constexpr std::uint32_t kMaxMembers = 256;   ///< sockets (cookies) of one listener
-inline constexpr std::uint32_t kMaxHolders = 1024;  ///< processes that hold one line
-inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;
+inline constexpr std::uint32_t kMaxMembers = 256;           ///< sockets (cookies) of one listener
+inline constexpr std::uint32_t kMaxHolders = 1024;          ///< processes that hold one line
+inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;  ///< own ones, and as many of others
+static_assert(2 * kMaxSegmentsPerClient * shm::kContexts <= CommandQueue::kWorkMargin,
+              "all contexts of a client can be closed at once");
 inline constexpr std::uint32_t kMaxBacklog = 16383;  ///< somaxconn is 4096; entries of 4 bytes
 
 /// A connection before it is established. Passive: nothing else exists for it. Active: `conn` has
@@ -166,6 +169,7 @@ struct Job {
     kStop,     ///< end all
   };
   Kind kind = Kind::kLeave;
+  bool begun = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t serial = 0;  ///< of the listener

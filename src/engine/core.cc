@@ -99,6 +99,7 @@ bool Core::Impl::step(Time now) {
   send(pipeline.out());
   pipeline.sent();
   port.flush();
+  more |= !events.empty() || !commands.empty();  // one side has something to read
   return more || sends || received != 0;
 }
 
