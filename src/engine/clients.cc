@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "engine/clock.h"
 #include "engine/message_check.h"
 
@@ -216,8 +218,8 @@ void Clients::drop_bell(std::uint32_t number) {
 void Clients::disconnect(Client& client, const char* reason) {
   std::uint64_t suppressed = 0;
   if (reason != nullptr && limiter_.allow(reason, clock_now(), suppressed)) {
-    spdlog::warn("process {} ({}) disconnected: {} ({} more such lines not shown)", client.pid,
-                 client.comm, reason, suppressed);
+    spdlog::warn("process {} ({}) disconnected: {}{}", client.pid, client.comm, reason,
+                 suppressed == 0 ? "" : fmt::format(" (and {} others)", suppressed));
   }
   if (client.attached) {
     control::Request leave;
