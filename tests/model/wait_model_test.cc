@@ -1,0 +1,241 @@
+// The wait protocols of docs/formats/segment.md, step by step as src/shm/sleep.h and
+// src/shm/hint_queue.h carry them out, over every interleaving with store buffers. Each protocol is
+// also run with one step left out, which must be found: the checker and the step both matter.
+#include <gtest/gtest.h>
+
+#include "tso.h"
+
+namespace toe::model {
+namespace {
+
+enum Shared : int {
+  kData,      // published items
+  kEpoch,     // the sleeper's epoch
+  kBell,      // bytes in the doorbell pipe
+  kRung,      // last rung epoch, shared by the producers
+  kHinted,    // bit of the context in Line::hinted_*
+  kTail,      // queue
+  kInterest,  // bit of the context in Line::rx_interest
+  kWriting,   // tx_writing
+  kPunching,  // tx_punching
+  kCopying,   // ghost: bytes are being copied
+  kData2,     // a second producer's items
+};
+
+struct Steps {
+  bool producer_fence = true;
+  bool sleeper_fence = true;
+  bool recheck = true;
+  bool rung_memory = true;
+};
+
+// registers
+constexpr int r0 = 0, r1 = 1, r2 = 2, r3 = 3, r4 = 4, r5 = 5;
+
+// Rings the doorbell as Ringer::must_ring says. Falls through when done.
+void ring_if_asleep(Assembler& code, const Steps& steps, const std::string& name) {
+  if (steps.producer_fence) code.add(Op::kFence);
+  code.add(Op::kLoad, kEpoch, r1).jump(Op::kIfEven, name, r1);
+  if (steps.rung_memory) {
+    code.add(Op::kLoad, kRung, r2).jump(Op::kIfEqual, name, r1, r2);
+    code.add(Op::kStore, kRung, r1);
+  }
+  code.add(Op::kFetchAdd, kBell, r3, 1);
+  code.place(name);
+}
+
+Program producer(int word, int items, const Steps& steps) {
+  Assembler code;
+  for (int i = 1; i <= items; ++i) {
+    code.add(Op::kSet, r0, 0, i).add(Op::kStore, word, r0);
+    ring_if_asleep(code, steps, "awake" + std::to_string(i));
+  }
+  return code.add(Op::kEnd).build();
+}
+
+// Consumes what is new in `words`, sleeps when nothing is; ends once it has seen `items` in each.
+Program sleeper(const std::vector<int>& words, int items, const Steps& steps) {
+  const int seen[] = {r3, r4};  // consumed so far, per word
+  Assembler code;
+  code.add(Op::kSet, r5, 0, items).place("look");
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string next = "next" + std::to_string(i);
+    code.add(Op::kLoad, words[i], r0).jump(Op::kIfEqual, next, r0, seen[i]);
+    code.add(Op::kMove, seen[i], r0).jump(Op::kGoto, "look").place(next);
+  }
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string all = "all" + std::to_string(i);
+    code.jump(Op::kIfEqual, all, seen[i], r5).jump(Op::kGoto, "sleep").place(all);
+  }
+  code.add(Op::kEnd);
+  code.place("sleep").add(Op::kLoad, kEpoch, r1).add(Op::kAdd, r1, 0, 1);
+  code.add(Op::kStore, kEpoch, r1);
+  if (steps.sleeper_fence) code.add(Op::kFence);
+  for (std::size_t i = 0; i < words.size() && steps.recheck; ++i) {
+    const std::string same = "same" + std::to_string(i);
+    code.add(Op::kLoad, words[i], r0).jump(Op::kIfEqual, same, r0, seen[i]);
+    code.jump(Op::kGoto, "wake").place(same);
+  }
+  code.add(Op::kWaitDrain, kBell);
+  code.place("wake").add(Op::kLoad, kEpoch, r1).add(Op::kAdd, r1, 0, 1);
+  code.add(Op::kStore, kEpoch, r1);
+  return code.jump(Op::kGoto, "look").build();
+}
+
+Outcome run_sleep(const Steps& steps, bool sequential = false) {
+  return Checker({producer(kData, 2, steps), sleeper({kData}, 2, steps)}, sequential).explore();
+}
+
+TEST(SleepProtocol, LosesNoWakeUp) {
+  const Outcome outcome = run_sleep({});
+  EXPECT_TRUE(outcome.good());
+  EXPECT_GT(outcome.states, 200u);
+}
+
+TEST(SleepProtocol, LosesNoWakeUpWithTwoProducers) {
+  const Outcome outcome =
+      Checker({producer(kData, 1, {}), producer(kData2, 1, {}), sleeper({kData, kData2}, 1, {})})
+          .explore();
+  EXPECT_TRUE(outcome.good());
+  EXPECT_GT(outcome.states, 1000u);
+}
+
+// Without the memory of the last ring nothing is lost either; it only saves system calls.
+TEST(SleepProtocol, RungMemoryIsNotNeededForSafety) {
+  Steps steps;
+  steps.rung_memory = false;
+  EXPECT_TRUE(run_sleep(steps).good());
+}
+
+TEST(SleepProtocol, NeedsTheProducersFence) {
+  Steps steps;
+  steps.producer_fence = false;
+  EXPECT_TRUE(run_sleep(steps).deadlock);
+  EXPECT_FALSE(run_sleep(steps, true).deadlock) << "only store buffers make it go wrong";
+}
+
+TEST(SleepProtocol, NeedsTheSleepersFence) {
+  Steps steps;
+  steps.sleeper_fence = false;
+  EXPECT_TRUE(run_sleep(steps).deadlock);
+  EXPECT_FALSE(run_sleep(steps, true).deadlock);
+}
+
+TEST(SleepProtocol, NeedsTheSecondLook) {
+  Steps steps;
+  steps.recheck = false;
+  EXPECT_TRUE(run_sleep(steps).deadlock);
+  EXPECT_TRUE(run_sleep(steps, true).deadlock) << "with any memory model";
+}
+
+// --- hints: one outstanding per line, cleared before the look ---
+
+struct HintSteps {
+  bool atomic_mark = true;  // fetch_or, not load and store
+  bool clear_before_look = true;
+};
+
+// Publishes `items` and hints after each.
+Program hinter(int items, const HintSteps& steps) {
+  Assembler code;
+  for (int i = 1; i <= items; ++i) {
+    const std::string done = "done" + std::to_string(i);
+    const std::string mark = "mark" + std::to_string(i);
+    code.add(Op::kSet, r0, 0, i).add(Op::kStore, kData, r0);
+    if (steps.atomic_mark) {
+      code.add(Op::kFetchOr, kHinted, r1, 1).jump(Op::kIfZero, mark, r1);
+    } else {
+      code.add(Op::kLoad, kHinted, r1).jump(Op::kIfZero, mark, r1);
+    }
+    code.jump(Op::kGoto, done).place(mark);
+    if (!steps.atomic_mark) code.add(Op::kSet, r4, 0, 1).add(Op::kStore, kHinted, r4);
+    code.add(Op::kAdd, r5, 0, 1).add(Op::kStore, kTail, r5);  // the one writer of the queue
+    ring_if_asleep(code, {}, done);
+  }
+  return code.add(Op::kEnd).build();
+}
+
+// Takes hints, looks at the line, sleeps when the queue is empty. Ends when it has seen all items.
+Program reader(int items, const HintSteps& steps) {
+  Assembler code;
+  // r5 = items; r4 = hints taken
+  code.add(Op::kSet, r5, 0, items);
+  code.place("loop").add(Op::kLoad, kTail, r0).jump(Op::kIfEqual, "empty", r0, r4);
+  code.add(Op::kAdd, r4, 0, 1);
+  if (steps.clear_before_look) code.add(Op::kFetchAnd, kHinted, r1, 1);
+  code.add(Op::kLoad, kData, r2);
+  if (!steps.clear_before_look) code.add(Op::kFetchAnd, kHinted, r1, 1);
+  code.jump(Op::kIfEqual, "all", r2, r5).jump(Op::kGoto, "loop");
+  code.place("empty").add(Op::kLoad, kEpoch, r1).add(Op::kAdd, r1, 0, 1);
+  code.add(Op::kStore, kEpoch, r1).add(Op::kFence);
+  code.add(Op::kLoad, kTail, r0).jump(Op::kIfEqual, "still", r0, r4).jump(Op::kGoto, "wake");
+  code.place("still").add(Op::kWaitDrain, kBell);
+  code.place("wake").add(Op::kLoad, kEpoch, r1).add(Op::kAdd, r1, 0, 1).add(Op::kStore, kEpoch, r1);
+  code.jump(Op::kGoto, "loop").place("all").add(Op::kEnd);
+  return code.build();
+}
+
+Outcome run_hints(const HintSteps& steps) {
+  return Checker({hinter(3, steps), reader(3, steps)}).explore();
+}
+
+TEST(HintProtocol, LosesNoChange) { EXPECT_TRUE(run_hints({}).good()); }
+
+TEST(HintProtocol, NeedsTheClearBeforeTheLook) {
+  HintSteps steps;
+  steps.clear_before_look = false;
+  EXPECT_TRUE(run_hints(steps).deadlock);
+}
+
+TEST(HintProtocol, NeedsTheAtomicMark) {
+  HintSteps steps;
+  steps.atomic_mark = false;
+  EXPECT_TRUE(run_hints(steps).deadlock);
+}
+
+// --- interest: asked for, then looked; published, then asked ---
+
+Outcome run_interest(bool engine_fence) {
+  Assembler engine;
+  engine.add(Op::kSet, r0, 0, 1).add(Op::kStore, kData, r0);
+  if (engine_fence) engine.add(Op::kFence);
+  engine.add(Op::kLoad, kInterest, r1).jump(Op::kIfZero, "nobody", r1);
+  engine.add(Op::kFetchAdd, kBell, r2, 1).place("nobody").add(Op::kEnd);
+  Assembler program;
+  program.add(Op::kFetchOr, kInterest, r1, 1);
+  program.add(Op::kLoad, kData, r0).jump(Op::kIfZero, "wait", r0).add(Op::kEnd);
+  program.place("wait").add(Op::kWaitDrain, kBell).add(Op::kEnd);
+  return Checker({engine.build(), program.build()}).explore();
+}
+
+TEST(InterestProtocol, LosesNoHint) { EXPECT_TRUE(run_interest(true).good()); }
+TEST(InterestProtocol, NeedsTheEnginesFence) { EXPECT_TRUE(run_interest(false).deadlock); }
+
+// --- idle rings: the engine never returns pages while a writer copies ---
+
+Outcome run_punch(bool writer_fence, bool engine_fence) {
+  Assembler writer;
+  writer.add(Op::kSet, r0, 0, 1).add(Op::kStore, kWriting, r0);
+  if (writer_fence) writer.add(Op::kFence);
+  writer.place("wait").add(Op::kLoad, kPunching, r1).jump(Op::kIfZero, "copy", r1);
+  writer.jump(Op::kGoto, "wait");
+  writer.place("copy").add(Op::kFetchOr, kCopying, r2, 1);
+  writer.add(Op::kFetchAnd, kCopying, r2, 1);
+  writer.add(Op::kStore, kWriting, r5).add(Op::kEnd);
+  Assembler engine;
+  engine.add(Op::kSet, r0, 0, 1).add(Op::kStore, kPunching, r0);
+  if (engine_fence) engine.add(Op::kFence);
+  engine.add(Op::kLoad, kWriting, r1).jump(Op::kIfZero, "punch", r1).jump(Op::kGoto, "give_up");
+  engine.place("punch").add(Op::kAssertNot, kCopying, 0, 1);
+  engine.place("give_up").add(Op::kStore, kPunching, r5).add(Op::kEnd);
+  return Checker({writer.build(), engine.build()}).explore();
+}
+
+TEST(PunchProtocol, NeverPunchesUnderAWriter) { EXPECT_TRUE(run_punch(true, true).good()); }
+TEST(PunchProtocol, NeedsBothFences) {
+  EXPECT_TRUE(run_punch(false, true).assertion_failed);
+  EXPECT_TRUE(run_punch(true, false).assertion_failed);
+}
+
+}  // namespace
+}  // namespace toe::model
