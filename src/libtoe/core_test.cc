@@ -1,0 +1,176 @@
+// Cursor, descriptor table, yield policy, listener: the small parts.
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstring>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "libtoe/address.h"
+#include "libtoe/file.h"
+#include "libtoe/listener.h"
+#include "libtoe/runtime.h"
+#include "libtoe/test_segment.h"
+#include "libtoe/wait_context.h"
+
+namespace toe::libtoe {
+namespace {
+
+TEST(IoCursor, WalksOverBuffersAndEmptyOnes) {
+  char a[3] = {};
+  char b[5] = {};
+  const iovec parts[] = {{a, 3}, {nullptr, 0}, {b, 5}};
+  IoCursor cursor(parts, 3);
+  EXPECT_EQ(cursor.left(), 8u);
+  std::uint8_t memory[16];
+  for (std::uint8_t i = 0; i < 16; ++i) memory[i] = i;
+  cursor.fill_from({memory, 16}, 14, 6);
+  EXPECT_EQ(cursor.left(), 2u);
+  EXPECT_EQ(a[0], 14);
+  EXPECT_EQ(a[2], 0);
+  EXPECT_EQ(b[2], 3);
+  cursor.skip_all(2);
+  EXPECT_EQ(cursor.left(), 0u);
+  EXPECT_EQ(cursor.piece(10).iov_len, 0u);
+}
+
+TEST(FdTable, CountsNamesOfAFile) {
+  FdTable::start();
+  File file(Role::kFresh);
+  ASSERT_TRUE(FdTable::set(40, &file));
+  ASSERT_TRUE(FdTable::set(41, &file));
+  EXPECT_EQ(file.fds, 2u);
+  EXPECT_EQ(FdTable::get(41), &file);
+  EXPECT_GE(FdTable::end(), 42);
+  EXPECT_EQ(FdTable::clear(40), &file);
+  EXPECT_EQ(FdTable::clear(40), nullptr);
+  EXPECT_EQ(FdTable::get(40), nullptr);
+  FdTable::clear(41);
+}
+
+TEST(FdTable, NumbersOutOfRangeAreNobodys) {
+  FdTable::start();
+  File file(Role::kFresh);
+  EXPECT_EQ(FdTable::get(-1), nullptr);
+  EXPECT_EQ(FdTable::get(1 << 30), nullptr);
+  EXPECT_FALSE(FdTable::set(1 << 30, &file));
+  EXPECT_EQ(FdTable::clear(-1), nullptr);
+}
+
+TEST(YieldPolicy, YieldsWhileWaitsAreShortAndSmall) {
+  YieldPolicy policy;
+  for (int i = 0; i < 10; ++i) policy.on_wait_end(60'000, 50'000, 1);
+  EXPECT_FALSE(policy.should_yield());
+  policy.on_wait_end(10'000, 50'000, 1);
+  EXPECT_TRUE(policy.should_yield());
+  for (int i = 0; i < 10; ++i) policy.on_wait_end(10'000, 50'000, 16);
+  EXPECT_FALSE(policy.should_yield()) << "batches: sleeping is cheaper";
+}
+
+TEST(Lane, PostsOneLookPerLineAndEveryCloseAndAccept) {
+  TestSegment t;
+  t.lane.post(8);
+  t.lane.post(8);
+  t.lane.post(8, shm::HintOp::kAccept);
+  t.lane.post(8, shm::HintOp::kClose);
+  EXPECT_EQ(t.segment.view.context(0).engine_tail, 3u);
+  EXPECT_EQ(t.segment.view.line(8).hinted_engine, 1u);
+}
+
+TEST(Lane, TakesHintsAndClearsTheirMark) {
+  TestSegment t;
+  shm::Context& words = t.segment.view.context(0);
+  shm::HintWriter engine(t.segment.view.app_queue(0), &words.app_tail, &words.app_head);
+  ASSERT_TRUE(shm::mark_hinted(t.line().hinted_app, 0));
+  engine.append(shm::make_hint(shm::HintOp::kLook, TestSegment::kLine));
+  ASSERT_TRUE(t.lane.pending());
+  std::uint32_t line = 0;
+  ASSERT_TRUE(t.lane.take(line));
+  EXPECT_EQ(line, TestSegment::kLine);
+  EXPECT_EQ(t.line().hinted_app, 0u);
+  EXPECT_FALSE(t.lane.take(line));
+}
+
+TEST(Listener, TakesEachConnectionOnce) {
+  TestSegment t;
+  shm::Line& line = t.segment.view.line(9);
+  line.rx_ring[0] = TestSegment::ring(4, 12).word;
+  auto* ring =
+      reinterpret_cast<std::atomic<std::uint32_t>*>(t.segment.view.ring(TestSegment::ring(4, 12)));
+  Listener listener;
+  listener.attach(&t.lane, 9);
+  EXPECT_FALSE(listener.ready());
+  EXPECT_FALSE(listener.take());
+  std::set<std::uint32_t> taken;
+  for (std::uint32_t round = 0; round < 3; ++round) {
+    for (std::uint32_t i = 0; i < 1000; ++i) {
+      ring[line.rx_tail % 1024] = 100 + i;
+      ++line.rx_tail;
+    }
+    EXPECT_TRUE(listener.ready());
+    for (std::uint32_t i = 0; i < 1000; ++i) EXPECT_EQ(listener.take(), 100 + i);
+  }
+  EXPECT_FALSE(listener.take());
+  EXPECT_EQ(t.segment.view.line(150).claim, 1u);
+  listener.accept(150, 0x1234);
+  EXPECT_EQ(t.segment.view.line(150).cookie, 0x1234u);
+  EXPECT_EQ(t.looks(), 1u);
+}
+
+TEST(Listener, NeverHandsOutALineThatCannotBe) {
+  TestSegment t;
+  shm::Line& line = t.segment.view.line(9);
+  line.rx_ring[0] = TestSegment::ring(4, 12).word;
+  auto* ring =
+      reinterpret_cast<std::atomic<std::uint32_t>*>(t.segment.view.ring(TestSegment::ring(4, 12)));
+  Listener listener;
+  listener.attach(&t.lane, 9);
+  ring[0] = shm::kLines;
+  ring[1] = 0;
+  ring[2] = 77;
+  line.rx_tail = 3;
+  EXPECT_EQ(listener.take(), 77u);
+}
+
+TEST(Address, MapsBothFamilies) {
+  sockaddr_in six4{};
+  six4.sin_family = AF_INET;
+  six4.sin_port = htons(80);
+  six4.sin_addr.s_addr = htonl(0x0a000001);
+  std::uint8_t mapped[16];
+  std::uint16_t port = 0;
+  ASSERT_TRUE(to_mapped(reinterpret_cast<sockaddr*>(&six4), sizeof(six4), mapped, port));
+  EXPECT_EQ(port, 80);
+  EXPECT_EQ(mapped[12], 10);
+  EXPECT_FALSE(is_loopback(mapped));
+  sockaddr_in6 out{};
+  socklen_t length = sizeof(out);
+  ASSERT_EQ(from_mapped(mapped, 80, AF_INET6, {reinterpret_cast<sockaddr*>(&out), &length}), 0);
+  EXPECT_EQ(length, sizeof(out));
+  EXPECT_TRUE(IN6_IS_ADDR_V4MAPPED(&out.sin6_addr));
+  EXPECT_EQ(ntohs(out.sin6_port), 80);
+}
+
+TEST(Address, TruncatesAsGetpeernameDoes) {
+  const std::uint8_t mapped[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1};
+  sockaddr_in out;
+  std::memset(&out, 0xaa, sizeof(out));
+  socklen_t length = 4;
+  ASSERT_EQ(from_mapped(mapped, 80, AF_INET, {reinterpret_cast<sockaddr*>(&out), &length}), 0);
+  EXPECT_EQ(length, sizeof(out));
+  EXPECT_EQ(ntohs(out.sin_port), 80);
+  EXPECT_EQ(out.sin_addr.s_addr, 0xaaaaaaaau);
+}
+
+TEST(Reasons, HaveAWordEach) {
+  std::set<std::string> words;
+  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(shm::KernelReason::kCount); ++i) {
+    words.insert(reason_word(static_cast<shm::KernelReason>(i)));
+  }
+  EXPECT_EQ(words.size(), static_cast<std::size_t>(shm::KernelReason::kCount));
+}
+
+}  // namespace
+}  // namespace toe::libtoe
