@@ -287,6 +287,18 @@ TEST(Rto, BacksOffAndSendsOneSegmentEachTime) {
   EXPECT_NE(t.events & Outcome::kTimeout, 0);
 }
 
+TEST(Rto, AcksLeaveFromTheRightEdgeAlsoAfterARewind) {
+  Script t;
+  t.write(3000);
+  t.run_to(t.s.rto_at);
+  t.take_sent();
+  t.hold_back = true;
+  t.recv({.length = 100});
+  t.recv({.seq = 0, .length = 100});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 3000+0 a100"})) << "the peer has passed 1000 perhaps";
+}
+
 TEST(Rto, GivesUpAfterFifteenRetries) {
   Script t;
   t.write(1000);

@@ -105,6 +105,10 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
   if (s.rto_at == Time::never()) s.rto_at = t.now + s.rto;
 }
 
+/// Also after a rewind from the right edge of what was sent: a sequence number that the peer has
+/// passed would make it drop the acknowledgement, and two ends that both resend would never agree.
+void send_ack(Step& t) { emit(t, t.s.snd_max, 0, wire::kAck); }
+
 void send_reset(Step& t) {
   t.s.rst_pending = false;
   // Behind everything ever sent: the peer takes an RST only at its own rcv_nxt (RFC 5961), and
@@ -162,7 +166,7 @@ void next_segment(Step& t) {
   if (s.rst_pending) {
     send_reset(t);
   } else if (s.closed) {
-    if (s.ack_now) emit(t, s.snd_nxt, 0, wire::kAck);
+    if (s.ack_now) send_ack(t);
     return;
   } else if (rexmit_pending(s)) {
     resend_hole(t);
@@ -171,7 +175,7 @@ void next_segment(Step& t) {
   }
   if (!t.out.transmit && s.probe_pending) send_probe(t);
   if (!t.out.transmit && s.ack_now) {
-    emit(t, s.snd_nxt, 0, wire::kAck);
+    send_ack(t);
     t.counters.pure_acks_out.add();
   }
   if (!s.closed) settle(t);

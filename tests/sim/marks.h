@@ -1,0 +1,45 @@
+// Marks: what the seeds of one run have reached. A simulation that never loses a segment in the
+// handshake, or never closes a window, proves nothing; so the run fails unless all were hit.
+#ifndef TOE_TESTS_SIM_MARKS_H_
+#define TOE_TESTS_SIM_MARKS_H_
+
+#include <array>
+#include <cstdint>
+
+namespace toe::sim {
+
+#define TOE_SIM_MARKS(X)                                                                        \
+  X(frame_lost) X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted)      \
+  X(corruption_found) X(rto) X(fast_retransmit) X(zero_window) X(window_probe) X(delayed_ack)   \
+  X(out_of_order) X(ring_switch_rx) X(ring_switch_tx) X(keepalive_probe) X(challenge_ack)       \
+  X(syn_repeated) X(listener_late) X(application_stall) X(shuffled_order) X(ipv6)               \
+  X(time_wait) X(active_close) X(passive_close) X(simultaneous_close) X(half_close)             \
+  X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
+
+enum class Mark : std::uint8_t {
+#define TOE_ENUM(name) name,
+  TOE_SIM_MARKS(TOE_ENUM)
+#undef TOE_ENUM
+  kCount,
+};
+inline constexpr const char* kMarkNames[] = {
+#define TOE_NAME(name) #name,
+    TOE_SIM_MARKS(TOE_NAME)
+#undef TOE_NAME
+};
+
+class Marks {
+ public:
+  void hit(Mark mark, std::uint64_t times = 1) { counts_[static_cast<std::size_t>(mark)] += times; }
+  std::uint64_t count(Mark mark) const { return counts_[static_cast<std::size_t>(mark)]; }
+  void add(const Marks& other) {
+    for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+  }
+
+ private:
+  std::array<std::uint64_t, static_cast<std::size_t>(Mark::kCount)> counts_{};
+};
+
+}  // namespace toe::sim
+
+#endif  // TOE_TESTS_SIM_MARKS_H_

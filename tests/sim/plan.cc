@@ -1,0 +1,75 @@
+#include "sim/plan.h"
+
+#include <sstream>
+
+namespace toe::sim {
+namespace {
+
+FaultPlan draw_faults(test::Random& random) {
+  static constexpr double kRates[] = {0, 0, 0.001, 0.01, 0.03, 0.06};
+  static constexpr Nanos kDelays[] = {micros(1), micros(20), micros(500), millis(5), millis(40)};
+  FaultPlan f;
+  f.loss = random.pick(kRates);
+  f.duplicate = random.pick(kRates);
+  f.reorder = random.pick(kRates);
+  f.corrupt = random.chance(0.3) ? random.pick(kRates) : 0;
+  f.delay = random.pick(kDelays);
+  f.late = f.delay * 3 + micros(100);
+  return f;
+}
+
+ConnectionPlan draw_connection(test::Random& random, std::size_t index) {
+  static constexpr std::uint64_t kMore[] = {0, 1, 777, 50'000, 200'000};
+  ConnectionPlan c;
+  // The first four move everything; those behind may end anyhow.
+  const auto orders = index < 4 ? static_cast<std::uint64_t>(CloseOrder::kHalfClose) + 1
+                                : static_cast<std::uint64_t>(CloseOrder::kCount);
+  c.order = static_cast<CloseOrder>(random.below(orders));
+  c.bytes = 256 * 1024 + random.pick(kMore);
+  c.cut = random.below(c.bytes);
+  c.nodelay = random.chance(0.5);
+  return c;
+}
+
+}  // namespace
+
+Plan Plan::draw(std::uint64_t seed) {
+  static constexpr std::uint32_t kRings[] = {16 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024};
+  static constexpr Nanos kThink[] = {Nanos{0}, micros(5), micros(100)};
+  static constexpr Nanos kStalls[] = {micros(200), millis(5), millis(300), seconds(3)};
+  test::Random random(seed);
+  Plan p;
+  p.seed = seed;
+  p.faults = draw_faults(random);
+  const std::uint64_t count = random.between(5, 7);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    p.connections.push_back(draw_connection(random, i));
+  }
+  p.ipv6 = random.chance(0.25);
+  p.late_listener = random.chance(0.25);
+  p.immediate_ack = random.chance(0.1);
+  p.order_seed = random.chance(0.5) ? static_cast<std::uint32_t>(random.next() | 1) : 0;
+  p.max_ring = random.pick(kRings);
+  p.min_rto = random.chance(0.5) ? millis(200) : millis(5);
+  p.congestion = random.chance(0.75) ? "cubic" : "reno";
+  p.think = random.pick(kThink);
+  p.stall = random.chance(0.6) ? 0.003 : 0;
+  p.longest_stall = random.pick(kStalls);
+  return p;
+}
+
+std::string Plan::text() const {
+  static constexpr const char* kNames[] = {"active", "passive", "simultaneous", "half-close",
+                                           "reset",  "unread",  "linger-zero",  "death"};
+  std::ostringstream out;
+  out << "loss " << faults.loss << ", duplicate " << faults.duplicate << ", reorder "
+      << faults.reorder << ", corrupt " << faults.corrupt << ", delay " << faults.delay.ns / 1000
+      << " us, " << (ipv6 ? "IPv6" : "IPv4") << ", order seed " << order_seed << ", rings to "
+      << max_ring << ", " << congestion << ", connections:";
+  for (const ConnectionPlan& c : connections) {
+    out << ' ' << kNames[static_cast<std::size_t>(c.order)] << '/' << c.bytes;
+  }
+  return out.str();
+}
+
+}  // namespace toe::sim

@@ -1,0 +1,63 @@
+// What one seed does: drawn once, printed when it fails.
+#ifndef TOE_TESTS_SIM_PLAN_H_
+#define TOE_TESTS_SIM_PLAN_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+#include "control/control.h"
+#include "harness/random.h"
+
+namespace toe::sim {
+
+enum class CloseOrder : std::uint8_t {
+  kActive,        ///< the client closes when it has everything
+  kPassive,       ///< the server does
+  kSimultaneous,  ///< both do, without waiting for the other's end
+  kHalfClose,     ///< the client shuts its writing side and reads on; the server answers then
+  kReset,         ///< the client resets in the middle (SO_LINGER of zero)
+  kUnread,        ///< the client closes with input unread
+  kLingerZero,    ///< as kActive, by reset
+  kDeath,         ///< the client's process dies in the middle
+  kCount,
+};
+/// Orders in which every byte arrives and nobody sees an error.
+inline bool is_orderly(CloseOrder order) { return order <= CloseOrder::kHalfClose; }
+
+struct ConnectionPlan {
+  CloseOrder order = CloseOrder::kActive;
+  std::uint64_t bytes = 256 * 1024;  ///< each way
+  std::uint64_t cut = 0;             ///< kReset, kUnread: position at which the client ends it
+  bool nodelay = false;
+};
+
+struct FaultPlan {
+  double loss = 0, duplicate = 0, reorder = 0, corrupt = 0;
+  Nanos delay{0};
+  Nanos late{0};  ///< additional delay of a reordered frame, at most
+};
+
+struct Plan {
+  std::uint64_t seed = 0;
+  FaultPlan faults;
+  std::vector<ConnectionPlan> connections;
+  bool ipv6 = false;
+  bool late_listener = false;
+  bool immediate_ack = false;
+  std::uint32_t order_seed = 0;
+  std::uint32_t max_ring = 64 * 1024;
+  Nanos min_rto = millis(200);
+  const char* congestion = "cubic";
+  Nanos think = micros(5);  ///< an application reacts after at most this
+  double stall = 0;         ///< chance of a stall per action
+  Nanos longest_stall = millis(5);
+
+  static Plan draw(std::uint64_t seed);
+  std::string text() const;
+};
+
+}  // namespace toe::sim
+
+#endif  // TOE_TESTS_SIM_PLAN_H_

@@ -1,0 +1,308 @@
+#include "sim/sim_host.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace toe::sim {
+namespace {
+
+constexpr std::uint64_t kPieces[] = {1, 17, 100, 1000, 1448, 4096, 20'000, 65'536};
+constexpr int kActions = 64;  ///< per turn: an endpoint leaves room for the others
+
+}  // namespace
+
+/// The control socket as function calls.
+class SimHost::Link final : public libtoe::EngineLink {
+ public:
+  Link(SimEngine& engine, ClientId id, Clock& clock) : engine_(engine), id_(id), clock_(clock) {}
+  bool send(const libtoe::Packet& packet) override {
+    engine_.on_message(id_, packet);
+    return true;
+  }
+  bool receive(libtoe::Packet& packet) override { return engine_.next_message(id_, packet); }
+  void ring() override { engine_.wake(clock_.now); }
+  void set_doorbell(int) override {}
+  int life_fd() const override { return -1; }
+
+ private:
+  SimEngine& engine_;
+  ClientId id_;
+  Clock& clock_;
+};
+
+SimHost::SimHost(const Plan& plan, SimEngine& engine, Clock& clock, Marks& marks,
+                 std::uint64_t seed)
+    : plan_(plan),
+      engine_(engine),
+      clock_(clock),
+      marks_(marks),
+      random_(seed),
+      buffer_(test::Pattern::kPiece) {}
+
+SimHost::~SimHost() = default;
+
+bool SimHost::attach(ClientId id) {
+  id_ = id;
+  client_ = std::make_unique<libtoe::EngineClient>(std::make_unique<Link>(engine_, id, clock_));
+  client_->adopt_page(engine_.page());
+  engine_.attach(id);
+  return client_->attach(false) && open_lane();
+}
+
+bool SimHost::open_lane() {
+  waiter_ = std::make_unique<libtoe::WaitContext>(*client_);
+  lane_ = waiter_->lane(*client_->segments().at(0));
+  return lane_ != nullptr;
+}
+
+bool SimHost::listen() {
+  const libtoe::LineAnswer answer = client_->listen(7, 64, {});
+  if (!answer.ok()) return false;
+  listener_.attach(lane_, answer.line);
+  listener_.line().rx_interest.fetch_or(lane_->bit());
+  wake_at_ = clock_.now;
+  return true;
+}
+
+bool SimHost::connect(const ConnectionPlan& plan, std::uint32_t number, const IpAddr& remote) {
+  shm::Connect request{};
+  std::memcpy(request.remote_addr, remote.bytes.data(), 16);
+  request.remote_port = 80;
+  if (plan.nodelay) request.options.app_flags = shm::kNoDelay;
+  const libtoe::LineAnswer answer = client_->connect(static_cast<int>(100 + number), request);
+  if (!answer.ok()) return false;
+  auto endpoint = std::make_unique<Endpoint>();
+  endpoint->plan = plan;
+  endpoint->client = endpoint->connecting = true;
+  endpoint->out = test::Pattern(plan_.seed * 64 + number * 2);
+  endpoint->in = test::Pattern(plan_.seed * 64 + number * 2 + 1);
+  endpoint->number = number;
+  add(std::move(endpoint), answer.line);
+  return true;
+}
+
+void SimHost::add(std::unique_ptr<Endpoint> endpoint, std::uint32_t line) {
+  endpoint->connection.attach(lane_, line);
+  shm::Line& words = endpoint->connection.line();
+  words.rx_interest.fetch_or(lane_->bit());
+  words.tx_interest.fetch_or(lane_->bit());
+  shm::full_fence();  // interest before the look
+  by_line_[line] = endpoint.get();
+  endpoints_.push_back(std::move(endpoint));
+  wake_at_ = clock_.now;
+}
+
+void SimHost::accept_all() {
+  while (const auto line = listener_.take()) {
+    const std::uint16_t port =
+        client_->segments().at(0)->view.line(*line).remote_port.load(std::memory_order_relaxed);
+    listener_.accept(*line, next_cookie_++);
+    auto endpoint = on_accept(port);
+    if (endpoint == nullptr) {
+      failure = "accepted a connection that nobody made";
+      return;
+    }
+    // A peer that dies or resets without our sending anything is found by keep-alive only.
+    libtoe::Connection probe;
+    probe.attach(lane_, *line);
+    probe.line().keep_idle_s = 10;
+    probe.line().keep_interval_s = 2;
+    probe.line().keep_count = 5;
+    probe.options_changed();
+    const bool nodelay = endpoint->plan.nodelay;
+    probe.set_app_flags(shm::kKeepAlive | (nodelay ? shm::kNoDelay : 0u), true);
+    add(std::move(endpoint), *line);
+  }
+}
+
+void SimHost::rung() {
+  const auto think = plan_.think.ns == 0
+                         ? Nanos{0}
+                         : Nanos{static_cast<std::int64_t>(
+                               random_.below(static_cast<std::uint64_t>(plan_.think.ns)))};
+  wake_at_ = std::min(wake_at_, clock_.now + think);
+}
+
+void SimHost::run() {
+  if (dead_) return;
+  waiter_->wake_up();
+  waiter_->drain([this](libtoe::Lane&, std::uint32_t line) {
+    const auto found = by_line_.find(line);
+    if (found != by_line_.end()) found->second->runnable = true;
+  });
+  if (listener_.attached()) accept_all();
+  Time next = Time::never();
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {  // accepting may add more
+    Endpoint& e = *endpoints_[i];
+    if (e.done || !e.runnable) continue;
+    if (e.stalled_until > clock_.now) {
+      next = std::min(next, e.stalled_until);
+      continue;
+    }
+    drive(e);
+    if (!e.done && e.runnable) next = std::min(next, std::max(e.stalled_until, clock_.now));
+  }
+  waiter_->fall_asleep();
+  if (waiter_->pending() || (listener_.attached() && listener_.ready())) next = clock_.now;
+  if (next <= clock_.now) {
+    waiter_->wake_up();
+    next = clock_.now + micros(1);
+  }
+  wake_at_ = next;
+}
+
+/// Reads and writes in turn until neither moves, or it has done enough, or it stalls.
+void SimHost::drive(Endpoint& e) {
+  if (e.connecting) {
+    e.runnable = false;
+    const int result = e.connection.connect_result();
+    if (result == -EINPROGRESS) return;
+    e.connecting = false;
+    if (result != 0) return fail(e, "connect failed");
+  }
+  for (int i = 0; i < kActions && !e.done; ++i) {
+    if (plan_.stall > 0 && random_.chance(plan_.stall)) {
+      marks_.hit(Mark::application_stall);
+      const auto longest = static_cast<std::uint64_t>(plan_.longest_stall.ns);
+      e.stalled_until = clock_.now + Nanos{static_cast<std::int64_t>(random_.below(longest))};
+      return;
+    }
+    const bool first = random_.chance(0.5);
+    bool moved = first ? read_some(e) : write_some(e);
+    moved |= first ? write_some(e) : read_some(e);
+    end_if_due(e);
+    if (!moved) {
+      e.runnable = false;
+      return;
+    }
+  }
+}
+
+bool SimHost::write_some(Endpoint& e) {
+  if (e.done || e.shut || e.error != 0 || e.written == e.plan.bytes) return false;
+  // Half close: the server answers only after the client's end.
+  if (e.plan.order == CloseOrder::kHalfClose && !e.client && !e.saw_end &&
+      e.written >= e.plan.bytes / 2) {
+    return false;
+  }
+  const std::uint64_t count = std::min(random_.pick(kPieces), e.plan.bytes - e.written);
+  iovec piece{const_cast<std::uint8_t*>(e.out.at(e.written)), count};
+  libtoe::IoCursor cursor(&piece, 1);
+  const bool more = count < e.plan.bytes - e.written && random_.chance(0.05);
+  const ssize_t n = e.connection.send(cursor, more);
+  if (n == -EAGAIN) return false;
+  if (n < 0) {
+    e.error = static_cast<int>(-n);
+    return true;
+  }
+  e.written += static_cast<std::uint64_t>(n);
+  return n > 0;
+}
+
+bool SimHost::read_some(Endpoint& e) {
+  if (e.done || e.saw_end || e.error != 0) return false;
+  const bool leaves_unread = e.client && e.plan.order == CloseOrder::kUnread;
+  if (leaves_unread && e.received >= e.plan.cut) return false;
+  iovec piece{buffer_.data(), random_.pick(kPieces)};
+  libtoe::IoCursor cursor(&piece, 1);
+  const ssize_t n = e.connection.recv(cursor, libtoe::RecvMode::kTake);
+  if (n == -EAGAIN) return false;
+  if (n == 0) {
+    e.saw_end = true;
+  } else if (n < 0) {
+    e.error = static_cast<int>(-n);
+  } else {
+    if (!e.in.matches(e.received, buffer_.data(), static_cast<std::size_t>(n))) {
+      fail(e, "wrong byte at or after " + std::to_string(e.received));
+    }
+    e.received += static_cast<std::uint64_t>(n);
+    if (e.received > e.plan.bytes) fail(e, "more bytes than were sent");
+  }
+  return true;
+}
+
+bool SimHost::all_moved(const Endpoint& e) const {
+  return e.written == e.plan.bytes && e.received == e.plan.bytes;
+}
+
+void SimHost::end_if_due(Endpoint& e) {
+  if (e.done) return;
+  const CloseOrder order = e.plan.order;
+  if (e.error != 0) {
+    if (is_orderly(order)) fail(e, "error " + std::to_string(e.error));
+    return finish(e, false);
+  }
+  if (e.saw_end && is_orderly(order) && e.received != e.plan.bytes) {
+    return fail(e, "the stream ended early at " + std::to_string(e.received));
+  }
+  if (e.client && order == CloseOrder::kReset && e.written >= e.plan.cut) return finish(e, true);
+  if (e.client && order == CloseOrder::kUnread && e.received >= e.plan.cut &&
+      (e.connection.unread() != 0 || e.received == e.plan.bytes)) {
+    return finish(e, false);
+  }
+  if (e.client && order == CloseOrder::kHalfClose && e.written == e.plan.bytes && !e.shut) {
+    e.shut = true;
+    e.connection.shut_write();
+  }
+  const bool first = order == CloseOrder::kSimultaneous ||
+                     (e.client && (order == CloseOrder::kActive || order == CloseOrder::kLingerZero)) ||
+                     (!e.client && order == CloseOrder::kPassive);
+  if (first && all_moved(e)) return finish(e, order == CloseOrder::kLingerZero);
+  if (e.saw_end && (e.written == e.plan.bytes || !is_orderly(order))) finish(e, false);
+}
+
+void SimHost::finish(Endpoint& e, bool reset) {
+  shm::Line& line = e.connection.line();
+  line.rx_interest.fetch_and(~lane_->bit());
+  line.tx_interest.fetch_and(~lane_->bit());
+  by_line_.erase(e.connection.line_index());
+  e.connection.close(reset);
+  e.done = true;
+}
+
+void SimHost::close_listener() {
+  if (!listener_.attached() || dead_) return;
+  listener_.line().rx_interest.fetch_and(~lane_->bit());
+  listener_.close();
+}
+
+void SimHost::die() {
+  dead_ = true;
+  wake_at_ = Time::never();
+  for (auto& endpoint : endpoints_) endpoint->done = true;
+  engine_.leave(id_);
+}
+
+void SimHost::note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const {
+  for (const auto& e : endpoints_) {
+    if (e->done || !e->client) continue;
+    const std::uint16_t port = e->connection.line().local_port.load(std::memory_order_relaxed);
+    if (port != 0) ports[port] = e->number;
+  }
+}
+
+bool SimHost::done() const {
+  return std::all_of(endpoints_.begin(), endpoints_.end(), [](const auto& e) { return e->done; });
+}
+
+void SimHost::fail(const Endpoint& e, const std::string& what) {
+  if (!failure.empty()) return;
+  failure = std::string(e.client ? "client" : "server") + " of order " +
+            std::to_string(static_cast<int>(e.plan.order)) + ": " + what;
+}
+
+std::string SimHost::describe() const {
+  std::string text;
+  for (const auto& e : endpoints_) {
+    if (e->done) continue;
+    text += std::string("\n  ") + (e->client ? "client" : "server") + " order " +
+            std::to_string(static_cast<int>(e->plan.order)) + " written " +
+            std::to_string(e->written) + " received " + std::to_string(e->received) + " of " +
+            std::to_string(e->plan.bytes) + (e->connecting ? " connecting" : "") +
+            (e->saw_end ? " end seen" : "") + (e->runnable ? " runnable" : "");
+  }
+  return text;
+}
+
+}  // namespace toe::sim

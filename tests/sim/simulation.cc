@@ -1,0 +1,276 @@
+#include "sim/simulation.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "wire/parse.h"
+
+namespace toe::sim {
+namespace {
+
+constexpr std::uint32_t kChunks = 512;
+constexpr std::uint64_t kMaxTurns = 5'000'000;
+constexpr Nanos kTransferLimit = seconds(3600);
+constexpr Nanos kQuietLimit = seconds(3600);
+
+}  // namespace
+
+Simulation::Simulation(std::uint64_t seed)
+    : plan_(Plan::draw(seed)), random_(seed ^ 0x5eed), wire_(kChunks) {
+  wire_.set_now(clock_.now);
+  for (int side = 0; side < 2; ++side) {
+    engines_[side] =
+        std::make_unique<SimEngine>(plan_, side, wire_.port(side), clock_, verdict_.marks);
+  }
+  client_ = std::make_unique<SimHost>(plan_, *engines_[0], clock_, verdict_.marks, seed * 3 + 1);
+  victim_ = std::make_unique<SimHost>(plan_, *engines_[0], clock_, verdict_.marks, seed * 3 + 2);
+  server_ = std::make_unique<SimHost>(plan_, *engines_[1], clock_, verdict_.marks, seed * 3 + 3);
+  wire_.set_impairment(
+      [this](int from, std::span<std::uint8_t> bytes, Time) { return impair(from, bytes); });
+}
+
+Verdict Simulation::run() {
+  if (start()) {
+    loop(&Simulation::all_done, kTransferLimit, "the connections did not end");
+    client_->close_listener();
+    server_->close_listener();
+    server_->run();  // posts what it closed
+  }
+  if (verdict_.failure.empty()) check_end();
+  collect_marks();
+  verdict_.ended = clock_.now;
+  return verdict_;
+}
+
+/// Joins engines and processes by call-backs.
+void Simulation::wire_up() {
+  std::map<ClientId, SimHost*> processes[2];
+  processes[0] = {{ClientId{1}, client_.get()}, {ClientId{2}, victim_.get()}};
+  processes[1] = {{ClientId{1}, server_.get()}};
+  for (int side = 0; side < 2; ++side) {
+    const auto hosts = processes[side];
+    engines_[side]->on_doorbell = [hosts](ClientId id) { hosts.at(id)->rung(); };
+    engines_[side]->on_shared = [hosts](ClientId id, std::uint32_t segment, std::uint8_t* base) {
+      hosts.at(id)->adopt(segment, base);
+    };
+  }
+  server_->on_accept = [this](std::uint16_t port) { return accepted(port); };
+}
+
+bool Simulation::start() {
+  wire_up();
+  if (!client_->attach(ClientId{1}) || !victim_->attach(ClientId{2}) ||
+      !server_->attach(ClientId{1}) || !server_->listen()) {
+    fail("set-up failed");
+    return false;
+  }
+  for (std::uint32_t n = 0; n < plan_.connections.size(); ++n) {
+    const bool dies = plan_.connections[n].order == CloseOrder::kDeath;
+    if (dies && death_ == Time::never()) {
+      death_ = clock_.now + Nanos{static_cast<std::int64_t>(random_.below(400'000'000))};
+    }
+    SimHost& host = dies ? *victim_ : *client_;
+    if (!host.connect(plan_.connections[n], n, engines_[1]->address())) {
+      fail("connect was refused");
+      return false;
+    }
+  }
+  return true;
+}
+
+std::unique_ptr<Endpoint> Simulation::accepted(std::uint16_t port) {
+  const auto number = number_of_port_.find(port);
+  if (number == number_of_port_.end()) return nullptr;
+  auto endpoint = std::make_unique<Endpoint>();
+  endpoint->number = number->second;
+  endpoint->plan = plan_.connections[number->second];
+  endpoint->out = test::Pattern(plan_.seed * 64 + number->second * 2 + 1);
+  endpoint->in = test::Pattern(plan_.seed * 64 + number->second * 2);
+  return endpoint;
+}
+
+// --- The loop ------------------------------------------------------------------------------------
+
+void Simulation::loop(bool (Simulation::*finished)() const, Nanos limit, const char* what) {
+  const Time end = clock_.now + limit;
+  while (verdict_.failure.empty() && !(this->*finished)()) {
+    if (!turn() || clock_.now > end || verdict_.steps > kMaxTurns) {
+      fail(std::string(what) + client_->describe() + victim_->describe() + server_->describe());
+    }
+    collect_failures();
+  }
+}
+
+/// Moves the clock to the next thing that happens, and lets everybody act whose time has come.
+/// False: nothing will ever happen.
+bool Simulation::turn() {
+  ++verdict_.steps;
+  SimHost* const hosts[] = {client_.get(), victim_.get(), server_.get()};
+  Time next = std::min({engines_[0]->wake_at(), engines_[1]->wake_at(), wire_.next_arrival(), death_});
+  for (const SimHost* host : hosts) next = std::min(next, host->wake_at());
+  if (next == Time::never()) return false;
+  clock_.now = std::max(clock_.now, next);
+  wire_.set_now(clock_.now);
+  if (death_ <= clock_.now) {
+    death_ = Time::never();
+    verdict_.marks.hit(Mark::process_died);
+    victim_->die();
+  }
+  for (int side = 0; side < 2; ++side) {
+    if (engines_[side]->wake_at() <= clock_.now || !wire_.port(side).prepare_sleep()) {
+      engines_[side]->step();
+    }
+  }
+  if (number_of_port_.size() < plan_.connections.size()) {
+    client_->note_ports(number_of_port_);
+    victim_->note_ports(number_of_port_);
+  }
+  for (SimHost* host : hosts) {
+    if (host->wake_at() <= clock_.now) host->run();
+  }
+  return true;
+}
+
+bool Simulation::all_done() const {
+  const bool died = death_ == Time::never();
+  return died && client_->done() && victim_->done() && server_->done() && no_flows();
+}
+
+bool Simulation::no_flows() const {
+  return engines_[0]->control().flows_in_use() == 0 && engines_[1]->control().flows_in_use() == 0;
+}
+
+bool Simulation::all_quiet() const {
+  return engines_[0]->leftovers().empty() && engines_[1]->leftovers().empty();
+}
+
+/// Everything that a connection took has come back; then the processes leave, and all the rest has.
+void Simulation::check_end() {
+  for (const auto& engine : engines_) {
+    const std::string busy = engine->busy_lines();
+    if (!busy.empty()) return fail("after the end:" + busy);
+  }
+  client_->die();
+  if (!victim_->dead()) victim_->die();
+  server_->die();
+  loop(&Simulation::all_quiet, kQuietLimit, "engines did not become quiet:");
+  if (!verdict_.failure.empty()) {
+    verdict_.failure += engines_[0]->leftovers() + engines_[1]->leftovers();
+  }
+}
+
+void Simulation::fail(const std::string& what) {
+  if (verdict_.failure.empty()) verdict_.failure = what + "\n  plan: " + plan_.text();
+}
+
+void Simulation::collect_failures() {
+  for (const SimHost* host : {client_.get(), victim_.get(), server_.get()}) {
+    if (!host->failure.empty()) fail(host->failure);
+  }
+  for (const auto& engine : engines_) {
+    if (!engine->failure.empty()) fail(engine->failure);
+  }
+}
+
+// --- The wire ------------------------------------------------------------------------------------
+
+/// One line per frame: when, who, which connection, what; SIM_TRACE=1 replays a seed with it.
+void Simulation::print(int from, const wire::TcpSegment& s) const {
+  std::printf("%12.6f %c %5u %s%s%s%s%s seq %u+%u ack %u win %u\n",
+              static_cast<double>(clock_.now.ns - seconds(1000).ns) / 1e9, from == 0 ? '>' : '<',
+              from == 0 ? s.src_port : s.dst_port, (s.flags & wire::kSyn) != 0 ? "S" : "",
+              (s.flags & wire::kFin) != 0 ? "F" : "", (s.flags & wire::kRst) != 0 ? "R" : "",
+              (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "",
+              s.seq, s.payload_length, s.ack, s.window);
+}
+
+port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
+  const FaultPlan& faults = plan_.faults;
+  Marks& marks = verdict_.marks;
+  for (const std::uint8_t byte : bytes) {
+    verdict_.digest = (verdict_.digest ^ byte) * 0x100000001b3u;
+  }
+  verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
+  watch(from, bytes);
+  port::Fate fate;
+  fate.delay.fill(faults.delay);
+  if (faults.delay >= millis(1)) marks.hit(Mark::frame_delayed);
+  if (random_.chance(faults.loss)) {
+    marks.hit(Mark::frame_lost);
+    if (trace_) std::printf("             lost\n");
+    fate.copies = 0;
+    return fate;
+  }
+  if (random_.chance(faults.duplicate)) {
+    marks.hit(Mark::frame_duplicated);
+    fate.copies = 2;
+    fate.delay[1] = faults.delay + micros(static_cast<std::int64_t>(random_.below(300)));
+  }
+  if (random_.chance(faults.reorder)) {
+    marks.hit(Mark::frame_reordered);
+    const auto late = random_.below(static_cast<std::uint64_t>(faults.late.ns));
+    fate.delay[0] = faults.delay + Nanos{static_cast<std::int64_t>(late)};
+  }
+  if (random_.chance(faults.corrupt)) {
+    marks.hit(Mark::frame_corrupted);
+    bytes[random_.below(bytes.size())] ^= static_cast<std::uint8_t>(1u << random_.below(8));
+  }
+  return fate;
+}
+
+/// Reads what leaves, for marks that only the wire can tell.
+void Simulation::watch(int from, std::span<const std::uint8_t> bytes) {
+  wire::TcpSegment s;
+  if (wire::parse_frame(bytes, {}, s) != wire::ParseVerdict::kOk) {
+    return fail("an engine sent a malformed frame");
+  }
+  if (trace_) print(from, s);
+  const std::uint16_t port = from == 0 ? s.src_port : s.dst_port;
+  if (s.flags == wire::kSyn && ++syns_[port] == 2) verdict_.marks.hit(Mark::syn_repeated);
+  if ((s.flags & wire::kRst) != 0) verdict_.marks.hit(Mark::reset);
+  if ((s.flags & wire::kFin) == 0) return;
+  Fins& fins = fins_[port];
+  const int other = 1 - from;
+  const bool acknowledges =
+      fins.sent[other] && static_cast<std::int32_t>(s.ack - fins.end[other]) >= 0;
+  if (!fins.sent[from] && fins.sent[other] && !acknowledges) {
+    verdict_.marks.hit(Mark::fin_crossed);
+  }
+  fins.sent[from] = true;
+  fins.end[from] = s.seq + s.seq_length();
+}
+
+void Simulation::collect_marks() {
+  Marks& m = verdict_.marks;
+  for (const auto& engine : engines_) {
+    const datapath::Counters& d = engine->datapath();
+    const control::Counters& c = engine->control().counters();
+    m.hit(Mark::rto, c.timeouts.load());
+    m.hit(Mark::fast_retransmit, c.fast_retransmits.load());
+    m.hit(Mark::time_wait, c.time_wait_created.load());
+    m.hit(Mark::zero_window, d.zero_windows.value());
+    m.hit(Mark::window_probe, d.window_probes.value());
+    m.hit(Mark::delayed_ack, d.delayed_acks.value());
+    m.hit(Mark::out_of_order, d.out_of_order.value());
+    m.hit(Mark::ring_switch_rx, d.ring_switches_rx.value());
+    m.hit(Mark::ring_switch_tx, d.ring_switches_tx.value());
+    m.hit(Mark::keepalive_probe, d.keepalive_probes.value());
+    m.hit(Mark::challenge_ack, d.challenge_acks.value());
+    const auto& parse = d.parse;
+    m.hit(Mark::corruption_found,
+          parse[static_cast<std::size_t>(wire::ParseVerdict::kBadTcpChecksum)].value() +
+              parse[static_cast<std::size_t>(wire::ParseVerdict::kBadIpChecksum)].value());
+  }
+  if (plan_.order_seed != 0) m.hit(Mark::shuffled_order);
+  if (plan_.ipv6) m.hit(Mark::ipv6);
+  static constexpr Mark kOrders[] = {Mark::active_close, Mark::passive_close,
+                                     Mark::simultaneous_close, Mark::half_close,
+                                     Mark::reset, Mark::reset_with_unread,
+                                     Mark::linger_zero, Mark::process_died};
+  for (const ConnectionPlan& c : plan_.connections) {
+    if (c.order != CloseOrder::kDeath) m.hit(kOrders[static_cast<std::size_t>(c.order)]);
+  }
+}
+
+}  // namespace toe::sim

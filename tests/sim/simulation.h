@@ -1,0 +1,72 @@
+// One seed: two engines joined by a hostile wire, processes on both, a virtual clock.
+#ifndef TOE_TESTS_SIM_SIMULATION_H_
+#define TOE_TESTS_SIM_SIMULATION_H_
+
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "port/mem/mem_wire.h"
+#include "sim/marks.h"
+#include "sim/plan.h"
+#include "sim/sim_engine.h"
+#include "sim/sim_host.h"
+#include "wire/segment.h"
+
+namespace toe::sim {
+
+struct Verdict {
+  std::string failure;       ///< "" = passed
+  std::uint64_t digest = 0;  ///< of all frames and instants: equal for equal seeds
+  Marks marks;
+  Time ended;
+  std::uint64_t steps = 0;
+};
+
+class Simulation {
+ public:
+  explicit Simulation(std::uint64_t seed);
+  /// Runs to the end, or to the first thing that must not happen.
+  Verdict run();
+
+ private:
+  void wire_up();
+  bool start();
+  std::unique_ptr<Endpoint> accepted(std::uint16_t port);
+  void loop(bool (Simulation::*finished)() const, Nanos limit, const char* what);
+  bool turn();
+  bool all_done() const;
+  bool all_quiet() const;
+  bool no_flows() const;
+  void check_end();
+  void fail(const std::string& what);
+  void collect_failures();
+  void collect_marks();
+  port::Fate impair(int from, std::span<std::uint8_t> bytes);
+  void print(int from, const wire::TcpSegment& s) const;
+  void watch(int from, std::span<const std::uint8_t> bytes);
+
+  const bool trace_ = std::getenv("SIM_TRACE") != nullptr;
+  Plan plan_;
+  Clock clock_;
+  Verdict verdict_;
+  test::Random random_;
+  port::MemWire wire_;
+  std::unique_ptr<SimEngine> engines_[2];
+  std::unique_ptr<SimHost> client_, victim_, server_;
+  std::map<std::uint16_t, std::uint32_t> number_of_port_;
+  Time death_ = Time::never();
+  /// Per connection (client's port): which side's FIN was sent, up to which sequence number.
+  struct Fins {
+    bool sent[2] = {};
+    std::uint32_t end[2] = {};
+  };
+  std::map<std::uint16_t, Fins> fins_;
+  std::map<std::uint16_t, int> syns_;
+};
+
+}  // namespace toe::sim
+
+#endif  // TOE_TESTS_SIM_SIMULATION_H_
