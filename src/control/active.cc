@@ -161,6 +161,19 @@ void Control::Impl::install_active(std::uint32_t id, const wire::TcpSegment& s) 
   install(a.conn, a);
 }
 
+// Nothing came back in time; what did not come decides the errno, as in Linux.
+void Control::Impl::time_out_connect(std::uint32_t id) {
+  const Attempt& a = attempts[id];
+  if (a.state == Attempt::State::kWaitRoute) {
+    return fail_connect(id, EHOSTUNREACH, shm::KernelReason::kUnreachable);
+  }
+  if (a.state == Attempt::State::kWaitPort) {
+    return fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
+  }
+  world.confirm_neighbor(a.key.remote);
+  fail_connect(id, ETIMEDOUT, shm::KernelReason::kNone);
+}
+
 // The attempt ends: by an answer if the application waits for one, else by its line.
 void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason reason) {
   const Attempt a = attempts[id];

@@ -152,6 +152,15 @@ TEST_F(ActiveTest, RoutesThatTheKernelServes) {
   EXPECT_TRUE(control->quiet());
 }
 
+TEST_F(ActiveTest, NoAnswerAboutTheRoute) {
+  join(1, 1);
+  request(connect_request(1, 900));
+  pass(seconds(11));
+  ASSERT_EQ(last_reply().type(), MessageType::kRefused);
+  EXPECT_EQ(last_reply().as<shm::Refused>().error, EHOSTUNREACH);
+  EXPECT_TRUE(control->quiet());
+}
+
 TEST_F(ActiveTest, NoPortToBeHad) {
   join(1, 1);
   request(connect_request(1, 900));

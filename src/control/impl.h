@@ -80,6 +80,7 @@ struct Control::Impl {
   void begin_connect(std::uint32_t id);
   void on_syn_sent(std::uint32_t id, const wire::TcpSegment& s);
   void install_active(std::uint32_t id, const wire::TcpSegment& s);
+  void time_out_connect(std::uint32_t id);
   void fail_connect(std::uint32_t id, int error, shm::KernelReason reason);
   void wake_waiters(PortPool& pool);
   void fail_waiters(PortPool& pool);

@@ -40,11 +40,12 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   Listener& l = listeners[on];
   count(counters.syn_received);
   if (l.embryos.count + l.queued > l.backlog) return count(counters.syn_dropped_backlog);
-  const std::uint32_t id = busy() ? kNil : new_attempt();
+  const bool full = busy() || free_attempts.size() <= kSparedAttempts;
+  const std::uint32_t id = full ? kNil : new_attempt();
   if (id == kNil) return count(counters.syn_dropped_limit);
   Attempt& a = attempts[id];
   a.key = {s.dst, s.src, s.dst_port, s.src_port};
-  a.route = routes.acquire(s.src);
+  a.route = routes.acquire(s.src, kSparedAttempts);
   if (a.route == kNil) {
     free_attempts.push_back(id);
     return count(counters.syn_dropped_limit);
@@ -90,11 +91,7 @@ void Control::Impl::on_attempt_timer(std::uint32_t id) {
   const Nanos user = a.active ? millis(a.options.user_timeout_ms) : Nanos{};
   const bool over = user.ns > 0 && now - a.started >= user;
   if (!sent || a.retries >= limit || over) {
-    if (a.active) {
-      if (sent) world.confirm_neighbor(a.key.remote);
-      const bool no_port = a.state == Attempt::State::kWaitPort;
-      return fail_connect(id, no_port ? EADDRNOTAVAIL : ETIMEDOUT, shm::KernelReason::kInternal);
-    }
+    if (a.active) return time_out_connect(id);
     if (sent) count(counters.attempt_fails);
     return drop_attempt(id);
   }

@@ -165,6 +165,24 @@ TEST_F(PassiveTest, BacklogCountsHalfOpenAndUnaccepted) {
   EXPECT_EQ(control->counters().syn_dropped_backlog, 1u);
 }
 
+TEST_F(PassiveTest, FloodFromForgedAddressesIsBounded) {
+  serve(16000);
+  auto syn = from_peer(40000, wire::kSyn, 1000);
+  for (std::uint32_t i = 0; i < 20000; ++i) {
+    syn.src = IpAddr::v4(172, static_cast<std::uint8_t>(16 + (i >> 16)),
+                         static_cast<std::uint8_t>(i >> 8), static_cast<std::uint8_t>(i));
+    receive(syn);
+  }
+  EXPECT_GT(control->counters().syn_dropped_limit, 4000u);
+  // A connect from here still gets through.
+  request(connect_request(1, 900));
+  route(kPeer);
+  held_port(50000);
+  EXPECT_EQ(last_reply().type(), shm::MessageType::kConnecting);
+  pass(seconds(4));  // no route came for any of them
+  EXPECT_EQ(world.routes_forgotten.size() + 1, world.routes_wanted.size());
+}
+
 TEST_F(PassiveTest, SynsWaitUntilThePortIsMarked) {
   join(1, 1);
   request(listen_request(1, 500, IpAddr{}));

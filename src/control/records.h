@@ -18,6 +18,8 @@
 namespace toe::control {
 
 inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
+inline constexpr std::uint32_t kSparedAttempts =
+    1024;  ///< a flood of SYNs leaves these to connect()
 inline constexpr std::uint32_t kMaxClients = 4096;
 inline constexpr std::uint32_t kMaxMembers = 256;           ///< sockets (cookies) of one listener
 inline constexpr std::uint32_t kMaxHolders = 1024;          ///< processes that hold one line

@@ -5,15 +5,15 @@ namespace toe::control {
 RouteCache::RouteCache(World& world, flow::HashKey secret)
     : world_(world), by_remote_(64, Hash{secret}) {}
 
-std::uint32_t RouteCache::acquire(const IpAddr& remote) {
+std::uint32_t RouteCache::acquire(const IpAddr& remote, std::uint32_t spared) {
   const auto link = [this](std::uint32_t i) -> Link& { return entries_[i].idle; };
   if (auto found = by_remote_.find(remote); found != by_remote_.end()) {
     RouteEntry& e = entries_[found->second];
     if (e.users++ == 0) unlink(idle_, found->second, link);
     return found->second;
   }
-  if (by_remote_.size() >= kMaxRoutes && !idle_.empty()) forget(idle_.head);
-  if (by_remote_.size() >= kMaxRoutes) return kNil;
+  if (by_remote_.size() + spared >= kMaxRoutes && !idle_.empty()) forget(idle_.head);
+  if (by_remote_.size() + spared >= kMaxRoutes) return kNil;
   std::uint32_t i = static_cast<std::uint32_t>(entries_.size());
   if (free_.empty()) {
     entries_.emplace_back();

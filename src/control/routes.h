@@ -29,8 +29,9 @@ class RouteCache {
 
   RouteCache(World& world, flow::HashKey secret);
 
-  /// The entry of `remote`, with one user more; asked for if it is new. kNil: the cache is full.
-  std::uint32_t acquire(const IpAddr& remote);
+  /// The entry of `remote`, with one user more; asked for if it is new. kNil: the cache is full
+  /// but for `spared` entries.
+  std::uint32_t acquire(const IpAddr& remote, std::uint32_t spared = 0);
   /// One user less. Entries without users stay for a while; refusals are forgotten at once.
   void release(std::uint32_t i);
   /// Takes an answer in. Returns its entry, or kNil if nobody asked. `changed`: it was known and
