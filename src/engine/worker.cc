@@ -65,9 +65,9 @@ void Worker::run() {
     bells_.ring(links_.core.doorbells());
     links_.core.clear_doorbells();
     links_.world.after_step(!worked);
-    if (check_end(now)) break;
+    if (check_end(now, worked)) break;
     if (worked || ordered) {
-      const std::uint64_t frames = links_.port.stats().rx_frames;
+      const std::uint64_t frames = links_.core.datapath_counters().frames_in.value();
       policy_.on_work(frames - frames_seen_);
       frames_seen_ = frames;
     } else {
@@ -117,7 +117,7 @@ void Worker::carry_out(const Order& order, Time now) {
   }
 }
 
-bool Worker::check_end(Time now) {
+bool Worker::check_end(Time now, bool worked) {
   if (links_.port.failure() != 0 && !failed_) {
     failed_ = true;
     Note gone;
@@ -127,7 +127,8 @@ bool Worker::check_end(Time now) {
     links_.world.after_step(false);
   }
   if (stop_at_ == Time::never()) return false;
-  return now >= stop_at_ || links_.core.control().quiet();
+  // Not while the last step found work: it may be the last connections' RSTs.
+  return now >= stop_at_ || (!worked && links_.core.control().quiet());
 }
 
 void Worker::wait(Time now) {
