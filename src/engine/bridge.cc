@@ -79,8 +79,8 @@ void WorldBridge::after_step(bool idle) {
   bridge_.notes.wake();
 }
 
-void WorldBridge::transmit(Frame) { TOE_CHECK(!"transmit() belongs to Core"); }
-void WorldBridge::reinject(Frame) { TOE_CHECK(!"reinject() belongs to Core"); }
+void WorldBridge::transmit(Frame) { TOE_CHECK(false && "transmit() belongs to Core"); }
+void WorldBridge::reinject(Frame) { TOE_CHECK(false && "reinject() belongs to Core"); }
 
 void WorldBridge::reply(ClientId client, std::span<const std::uint8_t> message) {
   Note reply;

@@ -48,7 +48,7 @@ class Worker {
   void sleep();
   bool something_waits() const;
   void drain_event(int fd) const;
-  bool check_end(Time now);
+  bool check_end(Time now, bool worked);
 
   WorkerLinks links_;
   Doorbells bells_;
