@@ -167,7 +167,9 @@ bool Pipeline::Impl::hc(Time now) {
 std::uint32_t Pipeline::Impl::hc_commands(Time now) {
   std::uint32_t count = 0;
   flow::Command command;
-  while (count < kCommandBudget && room_for_events() && commands.pop(command)) {
+  // A command may send a last frame (see send_last), so none is taken while there is no room.
+  while (count < kCommandBudget && out_count < kBurst && room_for_events() &&
+         commands.pop(command)) {
     execute(command, now);
     ++count;
   }
