@@ -11,6 +11,8 @@ namespace {
 
 /// Frames of control waiting for the port; more are dropped, as a full wire would.
 constexpr std::size_t kMaxPending = 4 * kBurst;
+/// Bursts of hints taken before a program's request; others' floods must not delay it for ever.
+constexpr int kSettleRounds = 16;
 /// Frames given to control per step.
 constexpr std::uint32_t kControlShare = 2 * kBurst;
 
@@ -29,6 +31,7 @@ struct Core::Impl final : control::World {
                 {links.frames, links.flows, commands, events, *this}) {}
 
   bool step(Time now);
+  void request(const control::Request& request, Time now);
   std::size_t receive(Time now);
   void feed_control(Time now);
   void send(std::span<const Frame> burst);
@@ -103,6 +106,18 @@ bool Core::Impl::step(Time now) {
   return more || sends || received != 0;
 }
 
+/// What a program posted before it asked counts before the answer: a socket accepted and shown by
+/// a forked child at once, a listener closed and opened again.
+void Core::Impl::request(const control::Request& request, Time now) {
+  if (request.client != kNoClient) {
+    for (int i = 0; i < kSettleRounds && pipeline.posted(); ++i) {
+      pipeline.hc(now);
+      control.poll(now);
+    }
+  }
+  control.on_request(request, now);
+}
+
 std::size_t Core::Impl::receive(Time now) {
   std::array<Frame, kBurst> burst;
   const std::size_t count = port.rx(burst);
@@ -132,9 +147,7 @@ Core::Core(const CoreOptions& options, const CoreLinks& links)
 Core::~Core() = default;
 
 bool Core::step(Time now) { return impl_->step(now); }
-void Core::request(const control::Request& request, Time now) {
-  impl_->control.on_request(request, now);
-}
+void Core::request(const control::Request& request, Time now) { impl_->request(request, now); }
 std::span<const std::uint32_t> Core::doorbells() const { return impl_->pipeline.doorbells(); }
 void Core::clear_doorbells() { impl_->pipeline.clear_doorbells(); }
 Time Core::next_deadline() const {

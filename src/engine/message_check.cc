@@ -15,7 +15,7 @@ constexpr Rule kRules[] = {
     {shm::MessageType::kListen, sizeof(shm::Listen), 1, 1},
     {shm::MessageType::kConnect, sizeof(shm::Connect), 1, 1},
     {shm::MessageType::kContext, sizeof(shm::ContextMessage), 0, 0},
-    {shm::MessageType::kShow, sizeof(shm::Show), 1, shm::kMaxShown},
+    {shm::MessageType::kShow, sizeof(shm::Show), 0, shm::kMaxShown},
     {shm::MessageType::kInfo, sizeof(shm::Info), 0, 0},
     {shm::MessageType::kOption, sizeof(shm::Option), 0, 0},
     {shm::MessageType::kReport, sizeof(shm::Report), 0, 0},
