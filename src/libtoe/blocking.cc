@@ -12,6 +12,8 @@ namespace {
 
 /// Without a context of its own a thread looks this often.
 constexpr std::int64_t kPollNs = 1'000'000;
+/// Without an engine a listener looks for one this often.
+constexpr std::int64_t kRetryNs = 1'000'000'000;
 
 bool satisfied(Socket& socket, Want want) {
   switch (want) {
@@ -123,6 +125,17 @@ bool restarts_after_signal() {
     if (handled && (action.sa_flags & SA_RESTART) == 0) return false;
   }
   return true;
+}
+
+int wait_for_kernel(int fd, Deadline& deadline) {
+  const std::int64_t left = deadline.left();
+  if (left == 0) return -EAGAIN;
+  const std::int64_t slice = left < 0 ? kRetryNs : std::min(left, kRetryNs);
+  const timespec timeout{slice / 1'000'000'000, slice % 1'000'000'000};
+  pollfd kernel{fd, POLLIN, 0};
+  const int n = libc().ppoll(&kernel, 1, &timeout, nullptr);
+  if (n >= 0) return 0;
+  return deadline.limited() || !restarts_after_signal() ? -EINTR : 0;
 }
 
 int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd) {

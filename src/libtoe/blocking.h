@@ -29,6 +29,10 @@ class Deadline {
 /// kAcceptable `kernel_fd` is the listener's kernel side, looked at as well.
 int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd = -1);
 
+/// A listener without an engine: waits until the kernel side may have something, or it is time to
+/// look for an engine. 0 to look again, or as wait_for.
+int wait_for_kernel(int fd, Deadline& deadline);
+
 /// After -EINTR of a sleep: true when Linux would restart the call.
 bool restarts_after_signal();
 

@@ -124,10 +124,13 @@ bool ControlSocket::is_connection(int fd, const char* path) {
          peer.sun_family == AF_UNIX && std::strcmp(peer.sun_path, path) == 0;
 }
 
-ControlSocket::~ControlSocket() {
-  close_internal(fd_);
-  close_internal(doorbell_);
-  close_internal(guard_);
+ControlSocket::~ControlSocket() { ControlSocket::close(); }
+
+void ControlSocket::close() {
+  for (int* fd : {&fd_, &doorbell_, &guard_}) {
+    close_internal(*fd);
+    *fd = -1;
+  }
 }
 
 void ControlSocket::set_doorbell(int fd) {

@@ -32,6 +32,7 @@ class ControlSocket final : public EngineLink {
   void ring() override;
   void set_doorbell(int fd) override;
   int life_fd() const override { return fd_; }
+  void close() override;
 
   /// True for a connection to the control socket at `path`: one that a program left open for this
   /// one at exec (see keep_over_exec).

@@ -56,6 +56,8 @@ class EngineLink {
   virtual void set_doorbell(int fd) = 0;
   /// An fd that becomes hung-up when the engine goes; -1 in a simulation.
   virtual int life_fd() const = 0;
+  /// Gives up what it holds; nothing is called afterwards.
+  virtual void close() = 0;
 };
 
 }  // namespace toe::libtoe

@@ -214,7 +214,8 @@ int Epoll::modify(EpollItem& item, const epoll_event& event) {
 
 void Epoll::on_offload(EpollItem& item) {
   MutexLock lock(mutex_);
-  if (item.lane == nullptr) watch(item);
+  unwatch(item);  // of an engine that is gone
+  watch(item);
   wake_leader();
 }
 

@@ -88,7 +88,8 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   const LineAnswer answer = attachment.client.listen(fd, socket.backlog, options);
   if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
   socket.inherited = options;
-  read_kernel_settings(socket, fd);
+  // Of a listener registered again the kernel's flag is the one set here before.
+  if (socket.role() == Role::kFresh) read_kernel_settings(socket, fd);
   const int flags = libc().fcntl(fd, F_GETFL);
   libc().fcntl(fd, F_SETFL, flags | O_NONBLOCK);
   if (!socket.become_listener(attachment, *answer.segment, answer.line)) {
@@ -275,8 +276,10 @@ int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, 
   for (;;) {
     const int accepted = accept_once(socket, fd, address, length, flags);
     if (accepted != -EAGAIN || socket.settings.nonblocking.load()) return accepted;
-    if (socket.attachment.load() == nullptr) Runtime::get().attachment();
-    const int error = wait_for(socket, Want::kAcceptable, deadline, fd);
+    const bool alone =
+        socket.attachment.load() == nullptr && Runtime::get().attachment() == nullptr;
+    const int error =
+        alone ? wait_for_kernel(fd, deadline) : wait_for(socket, Want::kAcceptable, deadline, fd);
     if (error != 0) return error;
   }
 }

@@ -87,6 +87,13 @@ void Attachment::kick_all() {
   for (WaitContext* waiter : all_) waiter->kick();
 }
 
+void Attachment::retire() {
+  MutexLock lock(mutex_);
+  client.link().close();
+  home.close_fds();
+  for (WaitContext* waiter : all_) waiter->close_fds();
+}
+
 // --- Runtime ---
 
 Runtime& Runtime::get() {
@@ -145,7 +152,9 @@ bool Runtime::try_attach() {
     return false;
   }
   complained_.store(false);
-  attachment_.store(fresh, std::memory_order_release);
+  // One engine life is kept whole, for threads that still look at it.
+  if (previous_ != nullptr) previous_->retire();
+  previous_ = attachment_.exchange(fresh, std::memory_order_acq_rel);
   return true;
 }
 
@@ -204,6 +213,7 @@ void Runtime::after_fork_parent() {
 void Runtime::after_fork_child() {
   mutex_.reset();
   Attachment* parents = attachment_.exchange(nullptr);
+  previous_ = nullptr;
   next_try_ns_.store(0);
   if (parents != nullptr) {
     forget_internal_fds();

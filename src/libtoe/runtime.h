@@ -23,6 +23,8 @@ class Attachment {
   void give_back(WaitContext* waiter);
   /// Ends the sleep of every lent waiter.
   void kick_all();
+  /// Closes the descriptors of an engine long dead. No thread waits on them any more.
+  void retire();
 
   EngineClient client;
   WaitContext home;  ///< posts of sockets that are in no epoll instance; never sleeps
@@ -66,6 +68,7 @@ class Runtime {
 
   Mutex mutex_;
   std::atomic<Attachment*> attachment_{nullptr};
+  Attachment* previous_ = nullptr;  ///< the engine before this one
   std::atomic<std::int64_t> next_try_ns_{0};
   std::atomic<bool> complained_{false};
   bool started_ = false;

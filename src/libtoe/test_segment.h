@@ -20,6 +20,7 @@ class CountingLink final : public EngineLink {
   void ring() override { ++rings; }
   void set_doorbell(int) override {}
   int life_fd() const override { return -1; }
+  void close() override {}
   int rings = 0;
 };
 

@@ -21,9 +21,12 @@ void YieldPolicy::on_wait_end(std::int64_t waited_ns, std::int64_t yield_ns, std
   score_ = pays ? std::min(score_ + 1, kMaxScore) : std::max(score_ - 1, 0);
 }
 
-WaitContext::~WaitContext() {
+WaitContext::~WaitContext() { close_fds(); }
+
+void WaitContext::close_fds() {
   close_internal(doorbell_fd_);
-  close_internal(kick_fd_.load(std::memory_order_relaxed));
+  close_internal(kick_fd_.exchange(-1));
+  doorbell_fd_ = -1;
 }
 
 Lane* WaitContext::lane(MappedSegment& segment) {

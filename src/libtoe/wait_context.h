@@ -74,6 +74,7 @@ class WaitContext {
   /// counting the own entries.
   int sleep(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* mask);
   static constexpr std::size_t kOwnFds = 3;
+  void close_fds();
   /// Reads doorbell and kick empty.
   void drain_fds();
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""preload_test engine|kernel [PROGRAM...]: each program of preload_programs.py, with libtoe.so.
+"""preload_test engine|kernel|death [PROGRAM...]: each program of preload_programs.py, with libtoe.so.
 
 engine: under a fake engine, both ends offloaded; its counters must show every connection.
 kernel: plain, and with libtoe.so and no engine: libtoe must be transparent.
+death: the engine is killed under a running program and comes back.
 """
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,9 +21,20 @@ sys.path.insert(0, HERE)
 import preload_programs  # noqa: E402
 
 
+def command_of(name, port, address):
+    """In a network namespace of its own: nothing but the loopback and the engine answers."""
+    program = [sys.executable, os.path.join(HERE, "preload_programs.py"), name, address, str(port)]
+    return ["unshare", "-n", "sh", "-c", "ip link set lo up && exec env $LIBTOE " +
+            shlex.join(program)]
+
+
+def preload(folder):
+    return dict(os.environ, LIBTOE=f"LD_PRELOAD={LIBRARY} FLEXTOE_RUNDIR={folder}")
+
+
 def run(name, port, address, env):
     started = time.monotonic()
-    command = [sys.executable, os.path.join(HERE, "preload_programs.py"), name, address, str(port)]
+    command = command_of(name, port, address)
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
         output, code = done.stdout + done.stderr, done.returncode
@@ -35,7 +48,7 @@ def with_engine(name, port):
         engine = subprocess.Popen([ENGINE, folder + "/default.sock"], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
         assert engine.stdout.readline() == "ready\n"
-        env = dict(os.environ, LD_PRELOAD=LIBRARY, FLEXTOE_RUNDIR=folder)
+        env = preload(folder)
         good, output, seconds = run(name, port, "10.9.9.9", env)
         engine.stdin.close()
         counters = engine.stdout.read()
@@ -48,15 +61,55 @@ def with_engine(name, port):
 def with_kernel(name, port):
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for env in (dict(os.environ), dict(os.environ, LD_PRELOAD=LIBRARY, FLEXTOE_RUNDIR=folder)):
+        for env in (dict(os.environ, LIBTOE=""), preload(folder)):
             results.append(run(name, port, "127.0.0.1", env))
     good = all(r[0] for r in results)
     return good, "".join(r[1] for r in results if not r[0]), sum(r[2] for r in results)
 
 
+class Engine:
+    def __init__(self, folder):
+        self.process = subprocess.Popen([ENGINE, folder + "/default.sock"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def with_death(name, port):
+    """preload_programs.NAME runs as two steps; a line on its standard input starts the second."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(folder)
+        env = preload(folder)
+        started = time.monotonic()
+        program = subprocess.Popen(
+            command_of(name, port, "10.9.9.9"), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True)
+        output = ""
+        for line in program.stdout:
+            output += line
+            if line == "kill engine\n":
+                engine.kill()
+            elif line == "start engine\n":
+                engine = Engine(folder)
+            else:
+                continue
+            program.stdin.write("done\n")
+            program.stdin.flush()
+        code = program.wait()
+        engine.kill()
+        return code == 0 and "ok " + name in output, output, time.monotonic() - started
+
+
 def main():
-    mode = {"engine": with_engine, "kernel": with_kernel}[sys.argv[1]]
-    names = sys.argv[2:] or [program.__name__ for program in preload_programs.ALL]
+    if os.geteuid() != 0:
+        print("needs root for network namespaces")
+        return 77
+    mode = {"engine": with_engine, "kernel": with_kernel, "death": with_death}[sys.argv[1]]
+    programs = preload_programs.DEATH if mode is with_death else preload_programs.ALL
+    names = sys.argv[2:] or [program.__name__ for program in programs]
     bad = 0
     for i, name in enumerate(names):
         good, output, seconds = mode(name, 20000 + os.getpid() % 10000 + 10 * i)
