@@ -1,17 +1,20 @@
-// fake_engine SOCKET: serves until its standard input ends; then prints what it has served.
+// fake_engine SOCKET [SLOWNESS]: serves until its standard input ends; then prints what it has
+// served.
 #include <unistd.h>
 
 #include <cinttypes>
 #include <cstdio>
+#include <cstdlib>
 
 #include "fake_engine.h"
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: fake_engine SOCKET\n");
+  if (argc != 2 && argc != 3) {
+    std::fprintf(stderr, "usage: fake_engine SOCKET [SLOWNESS]\n");
     return 2;
   }
-  const toe::test::FakeEngine engine(argv[1]);
+  toe::test::FakeEngine engine(argv[1]);
+  if (argc == 3) engine.slowness = static_cast<int>(std::strtol(argv[2], nullptr, 10));
   std::printf("ready\n");
   std::fflush(stdout);
   char sink[64];

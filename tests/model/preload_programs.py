@@ -5,6 +5,7 @@ themselves, so that the same program proves the same behaviour on both.
 import array
 import asyncio
 import errno
+import faulthandler
 import fcntl
 import hashlib
 import os
@@ -831,13 +832,13 @@ def death_in_epoll(server, client):
 
 
 DEATH = [death_of_blocked, death_in_epoll]
+BULKY = [bulk, epoll_echo, epoll_edge, asyncio_echo, sendfiles]
 ALL = [basic, bulk, waitall, epoll_echo, epoll_edge, pollers, nonblocking_connect, refused, resets,
        sigpipe, interrupted, options, inherited_options, dups, forks, passing, execs,
        threads_on_one, shutdown_wakes, asyncio_echo, sendfiles, ping_pong]
 
 if __name__ == "__main__":
-    import faulthandler
-    faulthandler.dump_traceback_later(40, exit=True)
+    faulthandler.dump_traceback_later(50, exit=True)
     program = globals()[sys.argv[1]]
     server_port = int(sys.argv[3])
     program(("0.0.0.0", server_port), (sys.argv[2], server_port))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""preload_test engine|kernel|death [PROGRAM...]: each program of preload_programs.py, with libtoe.so.
+"""preload_test engine|slow|kernel|death [PROGRAM...]: programs of preload_programs.py with libtoe.
 
 engine: under a fake engine, both ends offloaded; its counters must show every connection.
+slow: the same with an engine that moves bytes rarely, so that rings are full and grow.
 kernel: plain, and with libtoe.so and no engine: libtoe must be transparent.
 death: the engine is killed under a running program and comes back.
 """
@@ -43,19 +44,37 @@ def run(name, port, address, env):
     return code == 0 and "ok " + name in output, output, time.monotonic() - started
 
 
-def with_engine(name, port):
+class Engine:
+    def __init__(self, folder, slowness=1):
+        self.process = subprocess.Popen([ENGINE, folder + "/default.sock", str(slowness)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def counters(self):
+        self.process.stdin.close()
+        text = self.process.stdout.read()
+        self.process.wait()
+        return text
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def with_engine(name, port, slowness=1):
     with tempfile.TemporaryDirectory() as folder:
-        engine = subprocess.Popen([ENGINE, folder + "/default.sock"], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, text=True)
-        assert engine.stdout.readline() == "ready\n"
-        env = preload(folder)
-        good, output, seconds = run(name, port, "10.9.9.9", env)
-        engine.stdin.close()
-        counters = engine.stdout.read()
-        engine.wait()
+        engine = Engine(folder, slowness)
+        good, output, seconds = run(name, port, "10.9.9.9", preload(folder))
+        counters = engine.counters()
         if good and name != "refused" and "accepts=0 " in counters:
             good, output = False, output + "\nnot offloaded: " + counters
+        if good and slowness > 1 and ("rx_switches=0" in counters or "tx_switches=0" in counters):
+            good, output = False, output + "\nno ring grew: " + counters
         return good, output + counters, seconds
+
+
+def with_slow_engine(name, port):
+    return with_engine(name, port, slowness=7)
 
 
 def with_kernel(name, port):
@@ -67,26 +86,15 @@ def with_kernel(name, port):
     return good, "".join(r[1] for r in results if not r[0]), sum(r[2] for r in results)
 
 
-class Engine:
-    def __init__(self, folder):
-        self.process = subprocess.Popen([ENGINE, folder + "/default.sock"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
 def with_death(name, port):
     """preload_programs.NAME runs as two steps; a line on its standard input starts the second."""
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(folder)
         env = preload(folder)
         started = time.monotonic()
-        program = subprocess.Popen(
-            command_of(name, port, "10.9.9.9"), env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True)
+        program = subprocess.Popen(command_of(name, port, "10.9.9.9"), env=env, text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
         output = ""
         for line in program.stdout:
             output += line
@@ -107,8 +115,10 @@ def main():
     if os.geteuid() != 0:
         print("needs root for network namespaces")
         return 77
-    mode = {"engine": with_engine, "kernel": with_kernel, "death": with_death}[sys.argv[1]]
-    programs = preload_programs.DEATH if mode is with_death else preload_programs.ALL
+    mode, programs = {"engine": (with_engine, preload_programs.ALL),
+                      "slow": (with_slow_engine, preload_programs.BULKY),
+                      "kernel": (with_kernel, preload_programs.ALL),
+                      "death": (with_death, preload_programs.DEATH)}[sys.argv[1]]
     names = sys.argv[2:] or [program.__name__ for program in programs]
     bad = 0
     for i, name in enumerate(names):
