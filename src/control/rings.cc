@@ -27,6 +27,10 @@ shm::RingRef Control::Impl::take_ring(Segment& segment, std::uint32_t uid, std::
 
 void Control::Impl::free_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring) {
   if (!ring.valid()) return;
+  // Grown rings only: a system call per connection would cost more than its first rings hold.
+  if (ring.bytes() > options.initial_ring_bytes) {
+    world.return_pages({segment.view().ring(ring), ring.bytes()});
+  }
   segment.arena().free(ring);
   users[uid].ring_bytes -= ring.bytes();
   ring = {};

@@ -6,11 +6,11 @@
 #ifndef TOE_TESTS_SIM_SIM_ENGINE_H_
 #define TOE_TESTS_SIM_SIM_ENGINE_H_
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -54,8 +54,9 @@ class SimEngine final : public control::World {
   const IpAddr& address() const { return address_; }
   control::Control& control() { return core_->control(); }
   const datapath::Counters& datapath() const { return core_->datapath_counters(); }
-  std::string failure;             ///< first thing that must not happen, "" = none
-  std::string leftovers() const;   ///< what a quiet engine still holds, "" = nothing
+  std::string failure;  ///< first thing that must not happen, "" = none
+  /// What a quiet engine still holds, "" = nothing. Routes and held ports are kept for reuse.
+  std::string leftovers() const;
   std::string busy_lines() const;  ///< lines that are neither free nor listening
 
  private:
@@ -72,11 +73,15 @@ class SimEngine final : public control::World {
   void free_segment(SegmentId segment) override { segments_.erase(index_of(segment)); }
   void drop_client(ClientId client, const char* reason) override;
   void want_route(const IpAddr& remote) override;
-  void forget_route(const IpAddr& remote) override { routes_.erase(remote); }
+  void forget_route(const IpAddr&) override {}
   void confirm_neighbor(const IpAddr&) override {}
+  /// Not zero, so that whoever still reads the ring is found out.
+  void return_pages(std::span<std::uint8_t> pages) override {
+    std::fill(pages.begin(), pages.end(), std::uint8_t{0xdd});
+  }
   void mark_listener(std::uint64_t cookie) override;
   void close_listener(std::uint64_t) override {}
-  void release_port(const IpAddr& local, std::uint16_t port) override;
+  void release_port(const IpAddr&, std::uint16_t) override {}
   void want_port(const IpAddr& local) override;
 
   void ask(const control::Request& request, Nanos after);
@@ -95,8 +100,6 @@ class SimEngine final : public control::World {
   std::vector<std::pair<ClientId, libtoe::Packet>> staged_;
   std::map<ClientId, std::deque<libtoe::Packet>> inbox_;
   std::map<std::uint32_t, std::unique_ptr<test::PlainSegment>> segments_;
-  std::set<IpAddr> routes_;
-  std::set<std::uint16_t> ports_;
   std::uint32_t next_segment_ = 1;
   std::vector<ClientId> bells_;  ///< owner of bell n + 1
   std::uint16_t next_port_ = 40000;
