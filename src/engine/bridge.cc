@@ -1,6 +1,7 @@
 #include "engine/bridge.h"
 
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -136,6 +137,12 @@ void WorldBridge::confirm_neighbor(const IpAddr& remote) {
   confirm.kind = Note::Kind::kConfirmNeighbor;
   confirm.address = remote;
   note(confirm);
+}
+
+/// A system call of the worker, but only for rings that had grown, and it does not wait.
+void WorldBridge::return_pages(std::span<std::uint8_t> pages) {
+  (void)::madvise(pages.data(), pages.size(),
+                  MADV_REMOVE);  // if refused, the memory stays: no harm
 }
 
 void WorldBridge::mark_listener(std::uint64_t cookie) {

@@ -148,6 +148,7 @@ class WorldBridge : public control::World {
   void want_route(const IpAddr& remote) override;
   void forget_route(const IpAddr& remote) override;
   void confirm_neighbor(const IpAddr& remote) override;
+  void return_pages(std::span<std::uint8_t> pages) override;
   void mark_listener(std::uint64_t cookie) override;
   void close_listener(std::uint64_t cookie) override;
   void release_port(const IpAddr& local, std::uint16_t port) override;
