@@ -93,7 +93,12 @@ void Admin::turn(const std::vector<int>& ready) {
       links_.clients.on_readable(fd);  // not while orders wait: programs have to wait as well
     }
   }
-  links_.destinations.poll(clock_now());
+  const Time now = clock_now();
+  links_.destinations.poll(now);
+  if (now >= tidy_at_) {
+    links_.listeners.tidy();
+    tidy_at_ = now + kTidyEvery;
+  }
   links_.verbs.poll(links_.clients);
   links_.bridge.orders.flush();
 }

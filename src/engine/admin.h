@@ -38,6 +38,8 @@ class Admin {
  public:
   /// How long a clean end may take before the process ends all the same.
   static constexpr Nanos kLongestStop = seconds(3);
+  /// How often exceptions of the steering program are compared with the kernel's connections.
+  static constexpr Nanos kTidyEvery = seconds(30);
 
   explicit Admin(const AdminLinks& links) : links_(links) {}
 
@@ -71,6 +73,7 @@ class Admin {
   UniqueFd control_socket_;
   UniqueFd signals_;
   Time end_at_ = Time::never();
+  Time tidy_at_;
   bool stopped_ = false;
   int exit_code_ = 0;
 };

@@ -121,10 +121,6 @@ const char* Clients::on_hello(Client& client, const shm::Hello& message) {
 
 const char* Clients::on_listen(Client& client, const shm::Listen& message, Fds& fds) {
   const std::uint64_t tag = message.header.tag;
-  if (port_refusal_ != KernelReason::kNone) {
-    refuse(client, tag, port_refusal_, 0);
-    return nullptr;
-  }
   Result<net::ListenerProof> proof =
       net::check_listener(fds[0].get(), links_.netns_cookie, links_.listeners.addresses());
   if (!proof.ok()) {
@@ -145,10 +141,6 @@ const char* Clients::on_listen(Client& client, const shm::Listen& message, Fds& 
 
 const char* Clients::on_connect(Client& client, const shm::Connect& message, const Fds& fds) {
   const std::uint64_t tag = message.header.tag;
-  if (port_refusal_ != KernelReason::kNone) {
-    refuse(client, tag, port_refusal_, 0);
-    return nullptr;
-  }
   Result<net::SocketFacts> facts = net::check_socket(fds[0].get(), links_.netns_cookie);
   if (!facts.ok()) {
     refuse(client, tag, reason_of(facts.error().code), 0);

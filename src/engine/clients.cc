@@ -32,6 +32,12 @@ int Clients::accept(UniqueFd socket) {
       ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
     return -1;
   }
+  const auto same_user = std::count_if(clients_.begin(), clients_.end(), [&](const auto& other) {
+    return other.second.uid == credentials.uid;
+  });
+  if (credentials.uid != 0 && same_user >= static_cast<std::ptrdiff_t>(kMaxClientsPerUser)) {
+    return -1;
+  }
   const int fd = socket.get();
   Client& client = clients_[fd];
   client = Client{};
@@ -78,7 +84,6 @@ bool Clients::send(Client& client, std::span<const std::uint8_t> message,
 }
 
 void Clients::refuse(Client& client, std::uint64_t tag, shm::KernelReason reason, int error) {
-  ++client.kernel[static_cast<std::size_t>(reason)];
   shm::Refused refused{};
   refused.header = {shm::MessageType::kRefused, sizeof refused, tag};
   refused.reason = reason;
@@ -179,10 +184,6 @@ void Clients::on_reply(const Note& note) {
   settle(client, note.client, header, fd_along);
   if (client != nullptr) {
     if (header.tag != 0 && client->unanswered > 0) --client->unanswered;
-    if (header.type == shm::MessageType::kRefused) {
-      const auto reason = static_cast<std::size_t>(read_message<shm::Refused>(bytes).reason);
-      if (reason < client->kernel.size()) ++client->kernel[reason];
-    }
     send(*client, bytes, std::span(&fd_along, fd_along >= 0 ? 1 : 0));
   }
   if (fd_along >= 0) ::close(fd_along);

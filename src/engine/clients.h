@@ -50,13 +50,15 @@ struct Client {
   std::set<SegmentId> own_segments;  ///< made for it
   std::set<std::uint32_t> bells;     ///< doorbells of its contexts
   std::uint32_t unanswered = 0;
-  std::array<std::uint64_t, static_cast<std::size_t>(shm::KernelReason::kCount)> kernel{};
+  std::array<std::uint64_t, static_cast<std::size_t>(shm::KernelReason::kCount)>
+      kernel{};  ///< sockets it left to the kernel, by reason, as reported
 };
 
 /// Thread: admin.
 class Clients {
  public:
   static constexpr std::size_t kMaxClients = 2048;
+  static constexpr std::size_t kMaxClientsPerUser = 1024;  ///< but for root
   static constexpr std::size_t kMaxSegmentsPerClient = 64;
   static constexpr std::size_t kMaxBellsPerClient = 256;
   static constexpr std::uint32_t kMaxUnanswered = 1024;
@@ -75,9 +77,6 @@ class Clients {
   /// False: it was not taken, the client is gone.
   bool send(Client& client, std::span<const std::uint8_t> message, std::span<const int> fds = {});
   Client* find(ClientId id);
-  /// No more listeners are taken: why is told to the programs.
-  void refuse_ports(shm::KernelReason reason) { port_refusal_ = reason; }
-
   const std::map<int, Client>& all() const { return clients_; }
 
  private:
@@ -120,7 +119,6 @@ class Clients {
   std::map<std::pair<ClientId, std::uint64_t>, Pending> pending_;
   BellNumbers bell_numbers_;
   LogLimiter limiter_;
-  shm::KernelReason port_refusal_ = shm::KernelReason::kNone;
   std::uint32_t next_id_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "engine/log.h"
 #include "engine/net/sock_diag.h"
@@ -112,6 +113,7 @@ int Listeners::own(const Entry& entry, const IpAddr& address,
     if (tuple.local != address) continue;
     const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
     if (!status.ok()) return status.error().code;
+    kernels_[entry.port].push_back(tuple);
     any = true;
   }
   if (any) steering_.mark(*index, entry.port, port::kExcept);
@@ -125,6 +127,23 @@ void Listeners::disown(const IpAddr& address, std::uint16_t port) {
   if (!index) return;
   steering_.unmark(*index, port, port::kOwned | port::kSynOnly | port::kExcept);
   steering_.clear_exceptions(address, port);
+  const auto kept = kernels_.find(port);
+  if (kept == kernels_.end()) return;
+  std::erase_if(kept->second, [&](const port::FourTuple& t) { return t.local == address; });
+}
+
+void Listeners::tidy() {
+  for (auto port = kernels_.begin(); port != kernels_.end();) {
+    Result<std::vector<port::FourTuple>> now = net::kernel_connections(port->first);
+    if (!now.ok()) return;
+    std::sort(now.value().begin(), now.value().end());
+    std::erase_if(port->second, [&](const port::FourTuple& tuple) {
+      if (std::binary_search(now.value().begin(), now.value().end(), tuple)) return false;
+      steering_.remove_exception(tuple);
+      return true;
+    });
+    port = port->second.empty() ? kernels_.erase(port) : std::next(port);
+  }
 }
 
 std::pair<IpAddr, std::uint16_t> Listeners::close(std::uint64_t cookie) {

@@ -41,6 +41,9 @@ class Listeners {
   /// Nothing uses the port any more.
   void release(const IpAddr& local, std::uint16_t port);
 
+  /// Forgets exceptions whose connections the kernel has finished. To be called now and then.
+  void tidy();
+
   /// Holds an ephemeral port on `local` and steers it.
   Result<std::uint16_t> hold(const IpAddr& local);
 
@@ -74,6 +77,7 @@ class Listeners {
   std::map<std::uint64_t, Entry> entries_;  ///< by cookie
   std::vector<Entry> closed_;               ///< without holders, port still in use
   std::map<std::pair<IpAddr, std::uint16_t>, net::HeldPort> held_;
+  std::map<std::uint16_t, std::vector<port::FourTuple>> kernels_;  ///< exceptions, by port
 };
 
 }  // namespace toe::engine
