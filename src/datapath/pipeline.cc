@@ -181,17 +181,26 @@ void Pipeline::Impl::hc_updates(Time now) {
   const std::size_t count = ctxq.collect(posted);
   for (std::size_t i = 0; i < count; ++i) {
     const FlowId flow = posted[i].flow;
-    const AppUpdate update = ctxq.read_line(at(flow).post);
     Outcome outcome;
     Step step{protocol_options, counters, at(flow).protocol, now, outcome};
-    if (!on_app(step, update)) {
-      ctxq.misbehaved(posted[i].client, "positions of a connection cannot be true");
-      on_abort(step, ECONNABORTED, true);
-    }
+    const bool truth = look(flow, step);
+    if (!truth) ctxq.misbehaved(posted[i].client, "positions of a connection cannot be true");
     finish(flow, outcome, now);
-    if (update.options_changed) at(flow).post.options_epoch = update.options_epoch;
-    free_old_rings(flow, 0, update.rx_head);
+    if (truth) free_old_rings(flow, 0, at(flow).protocol.rcv_head);
   }
+}
+
+/// Takes in what the program has written to the line. False: it cannot be true, and the
+/// connection was ended.
+bool Pipeline::Impl::look(FlowId id, Step& step) {
+  flow::PostSlice& post = at(id).post;
+  const AppUpdate update = ctxq.read_line(post);
+  if (!on_app(step, update)) {
+    on_abort(step, ECONNABORTED, true);
+    return false;
+  }
+  if (update.options_changed) post.options_epoch = update.options_epoch;
+  return true;
 }
 
 // --- Interface -----------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ void Pipeline::Impl::on_flow(const flow::Command& command, Time now) {
   if (command.kind == Kind::kTimer) {
     on_timer(step);
   } else if (command.kind == Kind::kOrphan) {
-    on_orphan(step, command.reset);
+    // The last holder may have died between its last bytes and the hint: nothing follows any more.
+    if (look(command.flow, step)) on_orphan(step, command.reset);
   } else if (command.kind == Kind::kAbort) {
     on_abort(step, command.error, command.reset);
   } else if (command.kind == Kind::kSetMss) {

@@ -56,6 +56,7 @@ struct Pipeline::Impl {
   bool hc(Time now);
   std::uint32_t hc_commands(Time now);
   void hc_updates(Time now);
+  bool look(FlowId flow, Step& step);
 
   // Commands of control.
   void execute(const flow::Command& command, Time now);

@@ -39,12 +39,13 @@ StageCtxq::StageCtxq(flow::EventRing& events, Counters& counters)
 StageCtxq::~StageCtxq() { munmap(flow_of_line_, kMapBytes); }
 
 void StageCtxq::add_segment(SegmentId id, std::uint8_t* base) {
-  segments_[index_of(id)] = {shm::SegmentView(base), 0, 0};
+  segments_[index_of(id)] = {shm::SegmentView(base), 0, 0, 0};
   active_[active_count_++] = id;
 }
 
 void StageCtxq::remove_segment(SegmentId id) {
   segments_[index_of(id)] = {};
+  ring_sleepers();  // forgets the segment there
   for (std::uint32_t i = 0; i < active_count_; ++i) {
     if (active_[i] == id) active_[i--] = active_[--active_count_];
   }
@@ -235,7 +236,7 @@ void StageCtxq::flush() {
 }
 
 void StageCtxq::hint(const Touched& touched) {
-  const SegmentState& segment = segments_[index_of(touched.segment)];
+  SegmentState& segment = segments_[index_of(touched.segment)];
   if (!segment.view.valid()) return;
   shm::Line& line = segment.view.line(touched.line);
   std::uint64_t whom = 0;
@@ -251,24 +252,29 @@ void StageCtxq::hint(const Touched& touched) {
       continue;
     }
     counters_.hints_out.add();
-    if (hinted_count_ == kMaxHinted) ring_sleepers();
-    TOE_DCHECK(hinted_count_ < kMaxHinted);
-    hinted_[hinted_count_++] = {touched.segment, slot};
+    if (segment.hinted == 0) hinted_[hinted_count_++] = touched.segment;
+    segment.hinted |= std::uint64_t{1} << slot;
   }
 }
 
+/// What finds no room is rung after the caller has rung the others.
 void StageCtxq::ring_sleepers() {
-  std::uint32_t done = 0;
-  for (; done < hinted_count_ && doorbell_count_ < kMaxDoorbells; ++done) {
-    const auto [id, slot] = hinted_[done];
-    ContextState& state = context(id, slot);
-    if (!state.ringer.must_ring(segments_[index_of(id)].view.context(slot).sleep_epoch)) continue;
-    doorbells_[doorbell_count_++] = state.doorbell;
-    counters_.doorbells.add();
+  std::uint32_t kept = 0;
+  for (std::uint32_t i = 0; i < hinted_count_; ++i) {
+    const SegmentId id = hinted_[i];
+    SegmentState& segment = segments_[index_of(id)];
+    segment.hinted &= segment.open;
+    while (segment.hinted != 0 && doorbell_count_ < kMaxDoorbells) {
+      const auto slot = static_cast<std::uint32_t>(std::countr_zero(segment.hinted));
+      segment.hinted &= segment.hinted - 1;
+      ContextState& state = context(id, slot);
+      if (!state.ringer.must_ring(segment.view.context(slot).sleep_epoch)) continue;
+      doorbells_[doorbell_count_++] = state.doorbell;
+      counters_.doorbells.add();
+    }
+    if (segment.hinted != 0) hinted_[kept++] = id;
   }
-  // What found no room is rung after the caller has rung the others.
-  std::copy(hinted_.begin() + done, hinted_.begin() + hinted_count_, hinted_.begin());
-  hinted_count_ -= done;
+  hinted_count_ = kept;
 }
 
 bool StageCtxq::posted() const {

@@ -85,6 +85,7 @@ class StageCtxq {
     shm::SegmentView view;
     std::uint64_t open = 0;     ///< contexts
     std::uint64_t pending = 0;  ///< contexts whose queue is not drained yet
+    std::uint64_t hinted = 0;   ///< contexts that got a hint and may have to be rung
   };
   /// A line that was published in this burst, for hints.
   struct Touched {
@@ -96,8 +97,6 @@ class StageCtxq {
   /// Each burst of each walk publishes at most this many lines before flush().
   static constexpr std::uint32_t kMaxTouched = 4 * kBurst;
   static constexpr std::uint32_t kMaxDoorbells = 4 * kBurst;
-  /// Hints waiting for a look at their sleeper: a line may interest every context.
-  static constexpr std::uint32_t kMaxHinted = kMaxTouched * 8;
   /// Hints taken per collect(), those without a flow included.
   static constexpr std::uint32_t kMaxTaken = 4 * kBurst;
 
@@ -123,11 +122,7 @@ class StageCtxq {
   std::uint32_t next_active_ = 0;  ///< round robin over segments
   std::array<Touched, kMaxTouched> touched_{};
   std::uint32_t touched_count_ = 0;
-  struct Hinted {
-    SegmentId segment;
-    std::uint32_t slot;
-  };
-  std::array<Hinted, kMaxHinted> hinted_{};
+  std::array<SegmentId, kMaxSegments> hinted_{};  ///< segments with contexts to ring
   std::uint32_t hinted_count_ = 0;
   std::array<std::uint32_t, kMaxDoorbells> doorbells_{};
   std::uint32_t doorbell_count_ = 0;

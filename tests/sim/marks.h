@@ -8,19 +8,20 @@
 
 namespace toe::sim {
 
-#define TOE_SIM_MARKS(X)                                                                        \
-  X(frame_lost) X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted)      \
-  X(corruption_found) X(rto) X(fast_retransmit) X(zero_window) X(window_probe) X(delayed_ack)   \
-  X(out_of_order) X(ring_switch_rx) X(ring_switch_tx) X(keepalive_probe) X(challenge_ack)       \
-  X(syn_repeated) X(listener_late) X(application_stall) X(shuffled_order) X(ipv6)               \
-  X(time_wait) X(active_close) X(passive_close) X(simultaneous_close) X(half_close)             \
-  X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
+#define TOE_SIM_MARKS(X)                                                                          \
+  X(frame_lost)                                                                                   \
+  X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted) X(corruption_found)  \
+      X(rto) X(fast_retransmit) X(zero_window) X(window_probe) X(delayed_ack) X(out_of_order)     \
+          X(ring_switch_rx) X(ring_switch_tx) X(keepalive_probe) X(challenge_ack) X(syn_repeated) \
+              X(listener_late) X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
+                  X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
+                      X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
 
 enum class Mark : std::uint8_t {
 #define TOE_ENUM(name) name,
   TOE_SIM_MARKS(TOE_ENUM)
 #undef TOE_ENUM
-  kCount,
+      kCount,
 };
 inline constexpr const char* kMarkNames[] = {
 #define TOE_NAME(name) #name,

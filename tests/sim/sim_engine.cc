@@ -52,8 +52,8 @@ SimEngine::SimEngine(const Plan& plan, int side, port::MemPort& port, Clock& clo
       flows_(kFlows),
       wake_at_(clock.now) {
   page_->magic = shm::kPageMagic;
-  core_ = std::make_unique<engine::Core>(
-      options_of(plan, random_), engine::CoreLinks{port, port.pool(), flows_, *this});
+  core_ = std::make_unique<engine::Core>(options_of(plan, random_),
+                                         engine::CoreLinks{port, port.pool(), flows_, *this});
 }
 
 SimEngine::~SimEngine() = default;
@@ -198,7 +198,6 @@ void SimEngine::drop_client(ClientId, const char* reason) {
 }
 
 void SimEngine::want_route(const IpAddr& remote) {
-  routes_.insert(remote);
   control::Request r;
   r.kind = control::Request::Kind::kRoute;
   r.remote = remote;
@@ -222,11 +221,8 @@ void SimEngine::want_port(const IpAddr& local) {
   r.kind = control::Request::Kind::kHeldPort;
   r.local = local;
   r.local_port = next_port_++;
-  ports_.insert(r.local_port);
   ask(r, random_.chance(0.5) ? Nanos{0} : micros(200));
 }
-
-void SimEngine::release_port(const IpAddr&, std::uint16_t port) { ports_.erase(port); }
 
 std::string SimEngine::leftovers() const {
   const control::Control& control = core_->control();
@@ -235,8 +231,6 @@ std::string SimEngine::leftovers() const {
   if (control.flows_in_use() != 0) text += " flows;";
   if (port_.pool().free_count() != port_.pool().chunks()) text += " frames;";
   if (!segments_.empty()) text += " segments;";
-  if (!routes_.empty()) text += " routes;";
-  if (!ports_.empty()) text += " ports;";
   return text;
 }
 

@@ -24,6 +24,7 @@ class SimHost::Link final : public libtoe::EngineLink {
   void ring() override { engine_.wake(clock_.now); }
   void set_doorbell(int) override {}
   int life_fd() const override { return -1; }
+  void close() override {}
 
  private:
   SimEngine& engine_;
@@ -117,10 +118,9 @@ void SimHost::accept_all() {
 }
 
 void SimHost::rung() {
-  const auto think = plan_.think.ns == 0
-                         ? Nanos{0}
-                         : Nanos{static_cast<std::int64_t>(
-                               random_.below(static_cast<std::uint64_t>(plan_.think.ns)))};
+  const auto think = plan_.think.ns == 0 ? Nanos{0}
+                                         : Nanos{static_cast<std::int64_t>(random_.below(
+                                               static_cast<std::uint64_t>(plan_.think.ns)))};
   wake_at_ = std::min(wake_at_, clock_.now + think);
 }
 
@@ -245,9 +245,10 @@ void SimHost::end_if_due(Endpoint& e) {
     e.shut = true;
     e.connection.shut_write();
   }
-  const bool first = order == CloseOrder::kSimultaneous ||
-                     (e.client && (order == CloseOrder::kActive || order == CloseOrder::kLingerZero)) ||
-                     (!e.client && order == CloseOrder::kPassive);
+  const bool first =
+      order == CloseOrder::kSimultaneous ||
+      (e.client && (order == CloseOrder::kActive || order == CloseOrder::kLingerZero)) ||
+      (!e.client && order == CloseOrder::kPassive);
   if (first && all_moved(e)) return finish(e, order == CloseOrder::kLingerZero);
   if (e.saw_end && (e.written == e.plan.bytes || !is_orderly(order))) finish(e, false);
 }

@@ -43,7 +43,9 @@ class SimHost {
   std::function<std::unique_ptr<Endpoint>(std::uint16_t peer_port)> on_accept;
   /// Local ports of connections under way, with the numbers given to connect().
   void note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const;
-  void adopt(std::uint32_t segment, std::uint8_t* base) { client_->segments().adopt(segment, base); }
+  void adopt(std::uint32_t segment, std::uint8_t* base) {
+    client_->segments().adopt(segment, base);
+  }
 
   /// Does what can be done now, then sleeps as a program does.
   void run();

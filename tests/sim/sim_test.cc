@@ -40,6 +40,7 @@ void run_seeds(std::uint64_t base, std::uint64_t count, Tally& tally) {
     tally.marks.add(verdict.marks);
     if (!verdict.failure.empty()) {
       tally.failures.push_back("SIM_SEED=" + std::to_string(seed) + ": " + verdict.failure);
+      std::fprintf(stderr, "failed: SIM_SEED=%llu\n", static_cast<unsigned long long>(seed));
     }
   }
 }
@@ -49,8 +50,8 @@ TEST(Sim, EveryStreamArrivesWholeAndEverythingComesBack) {
   const std::uint64_t count = one != nullptr ? 1 : number_from("TOE_SEEDS", 50);
   const std::uint64_t base =
       one != nullptr ? number_from("SIM_SEED", 0) : number_from("SEED", 1) * 1'000'000;
-  std::printf("simulation: %llu seeds from SIM_SEED=%llu\n",
-              static_cast<unsigned long long>(count), static_cast<unsigned long long>(base));
+  std::printf("simulation: %llu seeds from SIM_SEED=%llu\n", static_cast<unsigned long long>(count),
+              static_cast<unsigned long long>(base));
   Tally tally;
   std::vector<std::thread> threads;
   const unsigned width = std::clamp(std::thread::hardware_concurrency(), 1u, 4u);

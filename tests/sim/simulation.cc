@@ -10,7 +10,7 @@ namespace toe::sim {
 namespace {
 
 constexpr std::uint32_t kChunks = 512;
-constexpr std::uint64_t kMaxTurns = 5'000'000;
+constexpr std::uint64_t kMaxTurns = 500'000;
 constexpr Nanos kTransferLimit = seconds(3600);
 constexpr Nanos kQuietLimit = seconds(3600);
 
@@ -107,7 +107,8 @@ void Simulation::loop(bool (Simulation::*finished)() const, Nanos limit, const c
 bool Simulation::turn() {
   ++verdict_.steps;
   SimHost* const hosts[] = {client_.get(), victim_.get(), server_.get()};
-  Time next = std::min({engines_[0]->wake_at(), engines_[1]->wake_at(), wire_.next_arrival(), death_});
+  Time next =
+      std::min({engines_[0]->wake_at(), engines_[1]->wake_at(), wire_.next_arrival(), death_});
   for (const SimHost* host : hosts) next = std::min(next, host->wake_at());
   if (next == Time::never()) return false;
   clock_.now = std::max(clock_.now, next);
@@ -181,15 +182,15 @@ void Simulation::print(int from, const wire::TcpSegment& s) const {
               static_cast<double>(clock_.now.ns - seconds(1000).ns) / 1e9, from == 0 ? '>' : '<',
               from == 0 ? s.src_port : s.dst_port, (s.flags & wire::kSyn) != 0 ? "S" : "",
               (s.flags & wire::kFin) != 0 ? "F" : "", (s.flags & wire::kRst) != 0 ? "R" : "",
-              (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "",
-              s.seq, s.payload_length, s.ack, s.window);
+              (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "", s.seq,
+              s.payload_length, s.ack, s.window);
 }
 
 port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
   const FaultPlan& faults = plan_.faults;
   Marks& marks = verdict_.marks;
-  for (const std::uint8_t byte : bytes) {
-    verdict_.digest = (verdict_.digest ^ byte) * 0x100000001b3u;
+  for (std::size_t i = 0; i < bytes.size(); i += i < 64 ? 1 : 61) {
+    verdict_.digest = (verdict_.digest ^ bytes[i]) * 0x100000001b3u;
   }
   verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
   watch(from, bytes);
@@ -264,10 +265,9 @@ void Simulation::collect_marks() {
   }
   if (plan_.order_seed != 0) m.hit(Mark::shuffled_order);
   if (plan_.ipv6) m.hit(Mark::ipv6);
-  static constexpr Mark kOrders[] = {Mark::active_close, Mark::passive_close,
-                                     Mark::simultaneous_close, Mark::half_close,
-                                     Mark::reset, Mark::reset_with_unread,
-                                     Mark::linger_zero, Mark::process_died};
+  static constexpr Mark kOrders[] = {
+      Mark::active_close, Mark::passive_close,     Mark::simultaneous_close, Mark::half_close,
+      Mark::reset,        Mark::reset_with_unread, Mark::linger_zero,        Mark::process_died};
   for (const ConnectionPlan& c : plan_.connections) {
     if (c.order != CloseOrder::kDeath) m.hit(kOrders[static_cast<std::size_t>(c.order)]);
   }

@@ -1,0 +1,231 @@
+// Hints, doorbells and programs that lie.
+#include <gtest/gtest.h>
+
+#include "harness/bench.h"
+#include "harness/random.h"
+
+namespace toe::test {
+namespace {
+
+using Kind = flow::Event::Kind;
+
+TEST(Hints, OneIsOutstandingPerLineAndContext) {
+  Bench b;
+  b.install(0);
+  b.take_hints();
+  for (std::uint64_t i = 0; i < 5; ++i) b.rx({b.data(0, i * 3, "abc")});
+  EXPECT_EQ(b.take_hints().size(), 1u);
+  b.rx({b.data(0, 15, "abc")});
+  EXPECT_EQ(b.take_hints().size(), 1u) << "taken, so the next change is told again";
+}
+
+TEST(Hints, OnlyInterestedContextsAreTold) {
+  Bench b;
+  b.install(0);
+  b.take_hints();
+  b.line(0).rx_interest = 0;
+  b.rx({b.data(0, 0, "abc")});
+  EXPECT_TRUE(b.take_hints().empty());
+}
+
+TEST(Hints, NoChangeIsEverLost) {
+  Bench b;
+  for (std::uint32_t n = 0; n < 16; ++n) b.install(n);
+  Random random(7);
+  std::uint64_t sent[16] = {}, seen[16] = {};
+  for (int i = 0; i < 5000; ++i) {
+    const auto n = static_cast<std::uint32_t>(random.below(16));
+    if (sent[n] - seen[n] < 1000) {
+      b.rx({b.data(n, sent[n], "xy")});
+      sent[n] += 2;
+    }
+    if (!random.chance(0.3)) continue;
+    for (const std::uint32_t line : b.take_hints()) seen[line - 1] += b.recv(line - 1).size();
+    for (std::uint32_t k = 0; k < 16; ++k) ASSERT_EQ(seen[k], sent[k]) << "no hint for line " << k;
+    b.walk();
+  }
+}
+
+TEST(Hints, EveryPostIsSeen) {
+  Bench b;
+  for (std::uint32_t n = 0; n < 100; ++n) b.install(n);
+  for (std::uint32_t n = 0; n < 100; ++n) b.send(n, "hi");
+  EXPECT_TRUE(b.pipeline.posted());
+  EXPECT_EQ(b.walk().size(), 100u);
+  EXPECT_FALSE(b.pipeline.posted());
+}
+
+TEST(Hints, AStaleOneIsCountedAndHarmless) {
+  Bench b;
+  b.lane.post(77);
+  b.walk();
+  EXPECT_EQ(b.pipeline.counters().drops.stale_hint.value(), 1u);
+}
+
+TEST(Hints, ClosesAndAcceptsBecomeEvents) {
+  Bench b;
+  b.install(0);
+  b.take_events();
+  b.lane.post(1, shm::HintOp::kAccept);
+  b.connection(0).close(true);
+  b.walk();
+  const auto events = b.take_events();
+  ASSERT_TRUE(Bench::has(events, Kind::kHold));
+  ASSERT_TRUE(Bench::has(events, Kind::kRelease));
+  EXPECT_TRUE(events.back().reset);
+}
+
+// --- Doorbells ---
+
+TEST(Doorbells, RingOnlyForSleepersAndOncePerSleep) {
+  Bench b;
+  b.install(0);
+  b.take_hints();
+  shm::Context& context = b.segment.view().context(Bench::kSlot);
+  b.rx({b.data(0, 0, "a")});
+  EXPECT_TRUE(b.pipeline.doorbells().empty()) << "awake";
+  b.take_hints();
+  shm::fall_asleep(context.sleep_epoch);
+  b.rx({b.data(0, 1, "b")});
+  ASSERT_EQ(b.pipeline.doorbells().size(), 1u);
+  EXPECT_EQ(b.pipeline.doorbells()[0], 11u);
+  b.pipeline.clear_doorbells();
+  b.take_hints();  // without waking up
+  b.rx({b.data(0, 2, "c")});
+  EXPECT_TRUE(b.pipeline.doorbells().empty()) << "rung in this sleep already";
+  shm::wake_up(context.sleep_epoch);
+  b.take_hints();
+  shm::fall_asleep(context.sleep_epoch);
+  b.rx({b.data(0, 3, "d")});
+  EXPECT_EQ(b.pipeline.doorbells().size(), 1u);
+}
+
+TEST(Doorbells, TheEngineIsRungOnlyWhenItSleeps) {
+  Bench b;
+  b.install(0);
+  b.send(0, "a");
+  EXPECT_EQ(b.link.rings, 0);
+  b.walk();
+  shm::fall_asleep(b.page.sleep_epoch);
+  b.send(0, "b");
+  EXPECT_EQ(b.link.rings, 1);
+}
+
+/// Contexts that never sleep twice in one epoch, as a program without rules might: each hint then
+/// asks for a doorbell.
+TEST(Doorbells, MoreSleepersThanRoomAreRungLater) {
+  Bench b;
+  for (std::uint32_t slot = 2; slot < shm::kContexts; ++slot) b.open_context(slot, 100 + slot);
+  for (std::uint32_t n = 0; n < 60; ++n) {
+    b.install(n);
+    b.line(n).rx_interest = ~std::uint64_t{0};
+  }
+  b.pipeline.clear_doorbells();
+  std::size_t rung = 0;
+  std::uint32_t epoch = 1;
+  for (std::uint64_t round = 0; round < 30; ++round) {
+    epoch += 2;
+    for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
+      b.segment.view().context(slot).sleep_epoch = epoch;
+    }
+    std::vector<Frame> burst;
+    for (std::uint32_t n = 0; n < 60; ++n) {
+      b.line(n).hinted_app = 0;
+      burst.push_back(b.data(n, round, "x"));
+    }
+    b.rx(burst);  // the doorbells are not taken between bursts
+  }
+  for (int i = 0; i < 100; ++i) {
+    rung += b.pipeline.doorbells().size();
+    b.pipeline.clear_doorbells();
+    b.pipeline.hc(b.now);
+  }
+  EXPECT_GE(rung, shm::kContexts - 1) << "each sleeper at least once";
+  EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 0u);
+}
+
+// --- Lies ---
+
+void expect_closed(Bench& b) {
+  EXPECT_TRUE(Bench::has(b.take_events(), Kind::kMisbehaved));
+  EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 1u);
+  b.walk();
+  EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 1u) << "closed, so not looked at again";
+}
+
+TEST(Lies, AQueueIndexFromNowhereClosesTheContext) {
+  Bench b;
+  b.install(0);
+  b.take_events();
+  b.segment.view().context(Bench::kSlot).engine_tail = 0x40000000;
+  b.segment.view().header().posted = ~std::uint64_t{0};
+  b.walk();
+  expect_closed(b);
+}
+
+TEST(Lies, HintsOfNoLineOrOperationCloseTheContext) {
+  for (const std::uint32_t entry : {0u, shm::kLines, 0x04000001u, 0xffffffffu}) {
+    Bench b;
+    b.install(0);
+    b.take_events();
+    const shm::SegmentView view = b.segment.view();
+    view.engine_queue(Bench::kSlot)[0] = entry;
+    view.context(Bench::kSlot).engine_tail = 1;
+    view.header().posted = 1u << Bench::kSlot;
+    b.walk();
+    expect_closed(b);
+  }
+}
+
+TEST(Lies, PositionsThatCannotBeTrueResetTheConnection) {
+  Bench b;
+  b.install(0);
+  b.take_events();
+  b.line(0).tx_tail = 1'000'000;
+  b.lane.post(1);
+  const auto sent = b.walk();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_NE(sent[0].flags & wire::kRst, 0);
+  const auto events = b.take_events();
+  EXPECT_TRUE(Bench::has(events, Kind::kMisbehaved));
+  EXPECT_TRUE(Bench::has(events, Kind::kClosed));
+}
+
+TEST(Lies, ScribblingOverTheEnginesWordsHurtsNobodyElse) {
+  Bench b;
+  b.install(0);
+  b.install(1);
+  b.line(0).rx_tail = 0xdeadbeef;
+  b.line(0).rx_ring[0] = 0xffffffff;
+  b.line(0).tx_ring[0] = 0xffffffff;
+  b.open_context(2, 12);
+  b.segment.view().context(2).engine_head = 12345;
+  b.segment.view().context(2).app_tail = 54321;
+  b.rx({b.data(0, 0, "abc"), b.data(1, 0, "def")});
+  EXPECT_EQ(b.recv(1), "def");
+  EXPECT_EQ(b.send(1, "ghi"), 3);
+  const auto sent = b.walk();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].payload, "ghi");
+}
+
+TEST(Lies, AnOverflowingAppQueueClosesTheContext) {
+  Bench b;
+  b.install(0);
+  b.take_events();
+  // The reader's index stands still although it clears the marks.
+  for (std::uint32_t i = 0; i <= shm::kQueueEntries; ++i) {
+    b.line(0).hinted_app = 0;
+    flow::Command notify{};
+    notify.kind = flow::Command::Kind::kNotify;
+    notify.segment = SegmentId{3};
+    notify.line = 1;
+    b.commands.push(notify);
+    b.pipeline.hc(b.now);
+    b.pipeline.clear_doorbells();
+  }
+  EXPECT_TRUE(Bench::has(b.take_events(), Kind::kMisbehaved));
+}
+
+}  // namespace
+}  // namespace toe::test
