@@ -80,6 +80,12 @@ bool any_option(const shm::SocketOptions& options) {
   return std::memcmp(&options, &none, sizeof(none)) != 0;
 }
 
+bool flag_of(int fd, int name) {
+  int value = 0;
+  socklen_t length = sizeof(value);
+  return libc().getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 && value != 0;
+}
+
 int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   shm::SocketOptions options{};
   if (!read_options(socket, fd, options)) {
@@ -88,6 +94,7 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   const LineAnswer answer = attachment.client.listen(fd, socket.backlog, options);
   if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
   socket.inherited = options;
+  socket.inherited_reuse = flag_of(fd, SO_REUSEADDR);
   // Of a listener registered again the kernel's flag is the one set here before.
   if (socket.role() == Role::kFresh) read_kernel_settings(socket, fd);
   const int flags = libc().fcntl(fd, F_GETFL);
@@ -182,6 +189,10 @@ int accept_from_engine(Socket& listening, int flags) {
     libc().close(fd);
     return -EAGAIN;
   }
+  if (listening.inherited_reuse) {
+    const int on = 1;
+    libc().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  }
   Socket* socket = Socket::make(listening.family);
   socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
   socket->settings.recv_timeout_ns.store(listening.settings.recv_timeout_ns.load());
@@ -231,6 +242,9 @@ void close_socket(Socket& socket) {
     socket.connection.close(linger == 1);
   } else if (alive && socket.role() == Role::kListener) {
     socket.listener.close();
+    // An empty question is a barrier: behind its answer the engine's copy does not listen any
+    // more, and the program may listen on the port again at once.
+    attachment->client.show({}, {});
   }
   Socket::recycle(&socket);
 }

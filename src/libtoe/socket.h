@@ -51,6 +51,7 @@ class Socket : public File {
   char congestion[16] = {};                  ///< TCP_CONGESTION as set, "" = default
   std::uint32_t backlog = 0;
   shm::SocketOptions inherited{};  ///< listener: options for accepted sockets
+  bool inherited_reuse = false;    ///< SO_REUSEADDR of a listener: accepted sockets have it too
   std::atomic<std::uint32_t> accept_turn{0};
   std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
 
