@@ -49,6 +49,8 @@ constexpr OptionSpec kOptions[] = {
     {"socket-mode", OptionType::kOctal, "666", 0, 0777, "MODE",
      "mode of the control socket; showing a socket is the right to use it, so all may connect"},
     {"socket-group", OptionType::kText, "", 0, 0, "GROUP", "group of the control socket"},
+    {"seccomp", OptionType::kSwitch, "true", 0, 0, "",
+     "allow only the system calls that a serving engine makes (--seccomp=false for debuggers)"},
     {"log-level", OptionType::kChoice, "info", 0, 0, "debug|info|warning|error",
      "least weight of a line on stderr"},
 };

@@ -15,6 +15,10 @@ Status check_privileges();
 /// those it starts; nothing can be gained again by exec.
 Status drop_privileges();
 
+/// From now on only the system calls that a serving engine makes are allowed, for this thread and
+/// those it starts; others fail with EPERM. No program can be started any more.
+Status restrict_calls();
+
 /// Raises the limit of open descriptors as far as allowed and returns it.
 std::uint64_t raise_fd_limit();
 

@@ -71,7 +71,8 @@ Status Engine::set_up(const ProcessTitle& title) {
                   [&] { return claim_name(); }, [&] { return start_guardian(title); },
                   [&] { return open_device(); }, [&] { return steer(); },
                   [&] { return make_core(); }, [&] { return make_admin(); },
-                  [&] { return drop_privileges(); });
+                  [&] { return drop_privileges(); },
+                  [&] { return settings_.on("seccomp") ? restrict_calls() : Status(Done{}); });
 }
 
 Status Engine::look_at_machine() {
