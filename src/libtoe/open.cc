@@ -58,6 +58,7 @@ void read_kernel_settings(Socket& socket, int fd) {
   SocketSettings& settings = socket.settings;
   settings.nonblocking.store((libc().fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
   if (!socket.options_touched.load()) return;
+  read_reuse(socket, fd);
   settings.recv_timeout_ns.store(kernel_timeout_ns(fd, SO_RCVTIMEO));
   settings.send_timeout_ns.store(kernel_timeout_ns(fd, SO_SNDTIMEO));
 }
@@ -94,6 +95,7 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   const LineAnswer answer = attachment.client.listen(fd, socket.backlog, options);
   if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
   socket.inherited = options;
+  read_reuse(socket, fd);
   socket.inherited_reuse = flag_of(fd, SO_REUSEADDR);
   // Of a listener registered again the kernel's flag is the one set here before.
   if (socket.role() == Role::kFresh) read_kernel_settings(socket, fd);
@@ -195,8 +197,7 @@ int accept_from_engine(Socket& listening, int flags) {
   }
   Socket* socket = Socket::make(listening.family);
   socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
-  socket->settings.recv_timeout_ns.store(listening.settings.recv_timeout_ns.load());
-  socket->settings.send_timeout_ns.store(listening.settings.send_timeout_ns.load());
+  socket->settings.inherit(listening.settings);
   socket->become_connection(*attachment, listening.listener.lane().segment(), *line);
   if (any_option(listening.inherited)) apply_options(socket->connection, listening.inherited);
   listening.listener.accept(*line, cookie);

@@ -84,6 +84,11 @@ std::int64_t kernel_timeout_ns(int fd, int option) {
   return ns == 0 ? -1 : ns;
 }
 
+void read_reuse(Socket& socket, int fd) {
+  socket.settings.reuse_addr.store(kernel_int(fd, SOL_SOCKET, SO_REUSEADDR) != 0);
+  socket.settings.reuse_port.store(kernel_int(fd, SOL_SOCKET, SO_REUSEPORT) != 0);
+}
+
 bool read_options(const Socket& socket, int fd, shm::SocketOptions& out) {
   if (socket.needs_kernel.load()) return false;
   if (!socket.options_touched.load()) return true;

@@ -18,6 +18,8 @@ struct OptionCall {
 
 /// What the program set on the kernel socket `fd`. False: an option only the kernel can honour.
 bool read_options(const Socket& socket, int fd, shm::SocketOptions& out);
+/// SO_REUSEADDR and SO_REUSEPORT of the kernel socket, which accepted sockets show as well.
+void read_reuse(Socket& socket, int fd);
 /// SO_RCVTIMEO or SO_SNDTIMEO of a kernel socket; -1 = none.
 std::int64_t kernel_timeout_ns(int fd, int option);
 

@@ -108,8 +108,12 @@ int set_socket_level(Socket& socket, int name, const void* value, socklen_t leng
       return set_buffer(connection, connection.line().sndbuf, number, kMinSendBuffer);
     case SO_RCVLOWAT:
       return number <= 1 ? 0 : -ENOPROTOOPT;
-    case SO_REUSEADDR:  // flags of the local name, which the kernel socket keeps for us
+    case SO_REUSEADDR:  // flags of a local name that the kernel socket does not have
+      socket.settings.reuse_addr.store(number != 0);
+      return 0;
     case SO_REUSEPORT:
+      socket.settings.reuse_port.store(number != 0);
+      return 0;
     case SO_DEBUG:
     case SO_OOBINLINE:
     case SO_PRIORITY:
@@ -181,6 +185,11 @@ int set_listener(Socket& socket, OptionCall call, const void* value, socklen_t l
   if (call.level == SOL_SOCKET && call.name == SO_SNDTIMEO) {
     return set_timeout(socket.settings.send_timeout_ns, value, length);
   }
+  int number = 0;
+  if (call.level == SOL_SOCKET && load_int(value, length, number)) {
+    if (call.name == SO_REUSEADDR) socket.settings.reuse_addr.store(number != 0);
+    if (call.name == SO_REUSEPORT) socket.settings.reuse_port.store(number != 0);
+  }
   return kLeaveToKernel;
 }
 
@@ -197,6 +206,10 @@ int get_socket_level(Socket& socket, int name, void* value, socklen_t* length) {
       return store_int(connection.take_error(), value, length);
     case SO_ACCEPTCONN:
       return store_int(0, value, length);
+    case SO_REUSEADDR:
+      return store_int(socket.settings.reuse_addr.load(), value, length);
+    case SO_REUSEPORT:
+      return store_int(socket.settings.reuse_port.load(), value, length);
     case SO_KEEPALIVE:
       return store_int((connection.app_flags() & AppFlag::kKeepAlive) != 0, value, length);
     case SO_RCVBUF:

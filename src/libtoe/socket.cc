@@ -21,7 +21,8 @@ void reset(Socket& socket) {
   socket.settings.nonblocking.store(false, std::memory_order_relaxed);
   socket.settings.recv_timeout_ns.store(-1, std::memory_order_relaxed);
   socket.settings.send_timeout_ns.store(-1, std::memory_order_relaxed);
-  socket.settings.recv_low_water.store(1, std::memory_order_relaxed);
+  socket.settings.reuse_addr.store(false, std::memory_order_relaxed);
+  socket.settings.reuse_port.store(false, std::memory_order_relaxed);
   socket.attachment.store(nullptr, std::memory_order_relaxed);
   socket.options_touched.store(false, std::memory_order_relaxed);
   socket.needs_kernel.store(false, std::memory_order_relaxed);

@@ -25,7 +25,15 @@ struct SocketSettings {
   std::atomic<bool> nonblocking{false};
   std::atomic<std::int64_t> recv_timeout_ns{-1};  ///< -1: none
   std::atomic<std::int64_t> send_timeout_ns{-1};
-  std::atomic<std::uint32_t> recv_low_water{1};
+  std::atomic<bool> reuse_addr{false};
+  std::atomic<bool> reuse_port{false};
+
+  void inherit(const SocketSettings& listener) {
+    recv_timeout_ns.store(listener.recv_timeout_ns.load());
+    send_timeout_ns.store(listener.send_timeout_ns.load());
+    reuse_addr.store(listener.reuse_addr.load());
+    reuse_port.store(listener.reuse_port.load());
+  }
 };
 
 class Socket : public File {
