@@ -70,6 +70,7 @@ class Connection {
   shm::Line& line() const { return *line_; }
   std::uint32_t line_index() const { return index_; }
   Lane& lane() const { return *lane_.load(std::memory_order_relaxed); }
+  Lane& home() const { return *home_; }
   /// Posts looks through `lane` from now on (a lane of the same segment). The hold itself stays
   /// with the lane of attach(), so that its beginning and end keep their order.
   void set_lane(Lane* lane) { lane_.store(lane, std::memory_order_relaxed); }

@@ -21,7 +21,8 @@ constexpr Events kOut = EPOLLOUT | EPOLLWRNORM;
 
 std::string pattern(std::size_t count, char first) {
   std::string bytes(count, 0);
-  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<char>(first + i % 23);
+  for (std::size_t i = 0; i < count; ++i)
+    bytes[i] = static_cast<char>(first + static_cast<char>(i % 23));
   return bytes;
 }
 

@@ -4,6 +4,7 @@
 
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
+#include "libtoe/limbo.h"
 
 namespace toe::libtoe {
 namespace {
@@ -78,6 +79,7 @@ int Epoll::wait_without_engine(std::span<epoll_event> out, std::int64_t deadline
 
 int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
   const std::int64_t deadline = timeout_ns < 0 ? -1 : now_ns() + timeout_ns;
+  release_due();
   const auto over = [&] { return timeout_ns == 0 || (deadline >= 0 && now_ns() >= deadline); };
   for (;;) {
     WaitContext* waiter = living_waiter();
@@ -96,6 +98,7 @@ int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigse
     if (n != 0 || over()) return n;
     const int error = idle(deadline, mask);
     if (error < 0) return error;
+    release_due();
   }
 }
 
@@ -135,6 +138,7 @@ int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* m
   }
   std::array<pollfd, WaitContext::kOwnFds + 1> fds{};
   fds.back() = kernel;
+  left = until_release(left);
   waiter.fall_asleep();
   if (waiter.pending() || ready_count_.load(std::memory_order_relaxed) != 0) {
     waiter.wake_up();

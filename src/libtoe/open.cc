@@ -11,6 +11,7 @@
 #include "libtoe/blocking.h"
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
+#include "libtoe/limbo.h"
 #include "libtoe/options.h"
 
 namespace toe::libtoe {
@@ -81,12 +82,6 @@ bool any_option(const shm::SocketOptions& options) {
   return std::memcmp(&options, &none, sizeof(none)) != 0;
 }
 
-bool flag_of(int fd, int name) {
-  int value = 0;
-  socklen_t length = sizeof(value);
-  return libc().getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 && value != 0;
-}
-
 int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   shm::SocketOptions options{};
   if (!read_options(socket, fd, options)) {
@@ -96,7 +91,6 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
   socket.inherited = options;
   read_reuse(socket, fd);
-  socket.inherited_reuse = flag_of(fd, SO_REUSEADDR);
   // Of a listener registered again the kernel's flag is the one set here before.
   if (socket.role() == Role::kFresh) read_kernel_settings(socket, fd);
   const int flags = libc().fcntl(fd, F_GETFL);
@@ -191,10 +185,6 @@ int accept_from_engine(Socket& listening, int flags) {
     libc().close(fd);
     return -EAGAIN;
   }
-  if (listening.inherited_reuse) {
-    const int on = 1;
-    libc().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  }
   Socket* socket = Socket::make(listening.family);
   socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
   socket->settings.inherit(listening.settings);
@@ -230,6 +220,7 @@ int accept_once(Socket& socket, int fd, sockaddr* address, socklen_t* length, in
 }
 
 void close_socket(Socket& socket) {
+  release_due();
   drop_items(socket);
   Attachment* attachment = socket.attachment.load(std::memory_order_acquire);
   const bool alive = attachment != nullptr && attachment->client.alive();
@@ -240,7 +231,14 @@ void close_socket(Socket& socket) {
       Deadline deadline(std::int64_t{linger - 1} * 1'000'000'000);
       wait_for(socket, Want::kDrained, deadline);
     }
-    socket.connection.close(linger == 1);
+    const shm::HintOp op = linger == 1 ? shm::HintOp::kCloseReset : shm::HintOp::kClose;
+    if (socket.passed.load()) {
+      release_later(socket, op);
+    } else {
+      socket.connection.close(linger == 1);
+    }
+  } else if (alive && socket.role() == Role::kListener && socket.passed.load()) {
+    release_later(socket, shm::HintOp::kClose);
   } else if (alive && socket.role() == Role::kListener) {
     socket.listener.close();
     // An empty question is a barrier: behind its answer the engine's copy does not listen any
@@ -288,6 +286,7 @@ int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, 
   if (socket.role() != Role::kListener) return -EINVAL;
   if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) return -EINVAL;
   Deadline deadline(socket.settings.recv_timeout_ns.load());
+  release_due();
   for (;;) {
     const int accepted = accept_once(socket, fd, address, length, flags);
     if (accepted != -EAGAIN || socket.settings.nonblocking.load()) return accepted;

@@ -9,6 +9,7 @@
 #include "libtoe/control_socket.h"
 #include "libtoe/inherit.h"
 #include "libtoe/libc.h"
+#include "libtoe/limbo.h"
 #include "libtoe/open.h"
 #include "libtoe/socket.h"
 
@@ -217,6 +218,7 @@ void Runtime::after_fork_child() {
   next_try_ns_.store(0);
   if (parents != nullptr) {
     forget_internal_fds();
+    forget_releases();
     adopt_after_fork(*parents);
   }
   for (int& fd : fork_pipe_) {

@@ -29,8 +29,8 @@ void reset(Socket& socket) {
   socket.congestion[0] = 0;
   socket.backlog = 0;
   socket.inherited = {};
-  socket.inherited_reuse = false;
   socket.connect_pending.store(false, std::memory_order_relaxed);
+  socket.passed.store(false, std::memory_order_relaxed);
   socket.out_mask.store(0, std::memory_order_relaxed);
 }
 

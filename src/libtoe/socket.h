@@ -59,9 +59,9 @@ class Socket : public File {
   char congestion[16] = {};                  ///< TCP_CONGESTION as set, "" = default
   std::uint32_t backlog = 0;
   shm::SocketOptions inherited{};  ///< listener: options for accepted sockets
-  bool inherited_reuse = false;    ///< SO_REUSEADDR of a listener: accepted sockets have it too
   std::atomic<std::uint32_t> accept_turn{0};
   std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
+  std::atomic<bool> passed{false};           ///< was sent to another process (limbo.h)
 
   // Epoll instances that watch it (epoll.h).
   Mutex items_mutex;

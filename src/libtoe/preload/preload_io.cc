@@ -3,6 +3,7 @@
 
 #include "libtoe/inherit.h"
 #include "libtoe/io.h"
+#include "libtoe/limbo.h"
 #include "libtoe/preload/preload.h"
 
 using toe::libtoe::answer;
@@ -109,6 +110,7 @@ TOE_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
 
 TOE_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if (Socket* socket = stream(fd)) return answer(socket_sendmsg(*socket, message, flags));
+  toe::libtoe::note_sent(*message);
   return libc().sendmsg(fd, message, flags);
 }
 
