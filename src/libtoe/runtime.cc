@@ -194,11 +194,13 @@ void Runtime::report(shm::KernelReason reason) {
 
 void Runtime::before_fork() {
   mutex_.lock();
+  Socket::lock_pool();
   if (current() == nullptr || !any_socket_offloaded()) return;
   if (::pipe2(fork_pipe_.data(), O_CLOEXEC) != 0) fork_pipe_ = {-1, -1};
 }
 
 void Runtime::after_fork_parent() {
+  Socket::unlock_pool();
   if (fork_pipe_[0] >= 0) {
     const int saved = errno;
     libc().close(fork_pipe_[1]);
@@ -212,6 +214,7 @@ void Runtime::after_fork_parent() {
 }
 
 void Runtime::after_fork_child() {
+  Socket::unlock_pool();
   mutex_.reset();
   Attachment* parents = attachment_.exchange(nullptr);
   previous_ = nullptr;

@@ -53,6 +53,9 @@ Socket* Socket::make(int family) {
   return socket;
 }
 
+void Socket::lock_pool() { g_pool_mutex.lock(); }
+void Socket::unlock_pool() { g_pool_mutex.unlock(); }
+
 void Socket::recycle(Socket* socket) {
   socket->set_role(Role::kFresh);
   socket->next_free = nullptr;

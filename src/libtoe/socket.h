@@ -42,6 +42,9 @@ class Socket : public File {
   /// A blank socket from the pool; give it back with recycle() when no fd names it.
   static Socket* make(int family);
   static void recycle(Socket* socket);
+  /// Around fork: the child must not find the pool half changed.
+  static void lock_pool();
+  static void unlock_pool();
 
   /// Becomes the connection `line` of `segment`. False: the engine gives no context.
   bool become_connection(Attachment& attachment, MappedSegment& segment, std::uint32_t line);

@@ -554,11 +554,14 @@ def passing(server, client):
         finally:
             os._exit(1)
     socket.send_fds(left, [b"x"], [a.fileno()])
-    time.sleep(0.2)
-    a.close()
+    a.close()  # before the receiver has it
     c.sendall(b"passed")
     assert c.recv(10) == b"thanks"
     assert os.waitpid(pid, 0)[1] == 0
+    start = time.monotonic()
+    s = selectors.DefaultSelector()  # the sender's hold ends while it waits for something else
+    s.register(c, selectors.EVENT_READ)
+    assert s.select(10) and c.recv(1) == b"" and time.monotonic() - start < 5
     c.close()
 
 
