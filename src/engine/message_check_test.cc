@@ -12,7 +12,7 @@ using shm::MessageType;
 std::vector<std::uint8_t> bytes_of(MessageType type, std::size_t size, std::uint32_t named) {
   std::vector<std::uint8_t> bytes(size);
   const shm::MessageHeader header{type, named, 7};
-  std::memcpy(bytes.data(), &header, std::min(size, sizeof header));
+  if (size > 0) std::memcpy(bytes.data(), &header, std::min(size, sizeof header));
   return bytes;
 }
 
