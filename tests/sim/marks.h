@@ -8,6 +8,7 @@
 
 namespace toe::sim {
 
+// clang-format off
 #define TOE_SIM_MARKS(X)                                                                          \
   X(frame_lost)                                                                                   \
   X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted) X(corruption_found)  \
@@ -16,6 +17,7 @@ namespace toe::sim {
               X(listener_late) X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
                       X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
+// clang-format on
 
 enum class Mark : std::uint8_t {
 #define TOE_ENUM(name) name,
