@@ -11,6 +11,13 @@ namespace toe::libtoe {
 namespace {
 
 constexpr std::uint32_t kAlways = EPOLLERR | EPOLLHUP;
+/// A closed instance waits until this many others have been closed before it is used again.
+constexpr std::uint32_t kCooling = 16;
+
+Mutex g_pool_mutex;
+Epoll* g_oldest = nullptr;
+Epoll* g_newest = nullptr;
+std::uint32_t g_free = 0;
 
 }  // namespace
 
@@ -256,7 +263,47 @@ void Epoll::close_all() {
   Runtime& runtime = Runtime::get();
   Attachment* attachment = runtime.current();
   if (waiter != nullptr && attachment != nullptr && &waiter->client() == &attachment->client) {
-    attachment->give_back(waiter);
+    // A thread that still sleeps on it keeps it: lent to another, it would have two sleepers.
+    waiter->kick();
+    if (leader_.load() == 0) attachment->give_back(waiter);
+  }
+  {
+    MutexLock lock(mutex_);
+    drop_maps();
+  }
+  next_free_ = nullptr;
+  MutexLock lock(g_pool_mutex);
+  (g_free++ == 0 ? g_oldest : g_newest->next_free_) = this;
+  g_newest = this;
+}
+
+Epoll* Epoll::make(int fd) {
+  Epoll* epoll = nullptr;
+  {
+    MutexLock lock(g_pool_mutex);
+    if (g_free > kCooling) {
+      epoll = g_oldest;
+      g_oldest = epoll->next_free_;
+      --g_free;
+    }
+  }
+  if (epoll == nullptr) epoll = new Epoll;
+  epoll->fd_.store(fd);
+  epoll->since_kernel_ = 0;
+  epoll->idle_since_ns_.store(-1);
+  return epoll;
+}
+
+void Epoll::reset_pool() {
+  g_pool_mutex.reset();
+  g_oldest = g_newest = nullptr;
+  g_free = 0;
+}
+
+void Epoll::drop_maps() {
+  for (LineItems*& map : by_line_) {
+    if (map != nullptr) ::munmap(map, sizeof(LineItems));
+    map = nullptr;
   }
 }
 
@@ -269,10 +316,7 @@ void Epoll::after_fork_child() {
     item->lane = nullptr;
     item->line_next = nullptr;
   }
-  for (LineItems*& map : by_line_) {
-    if (map != nullptr) ::munmap(map, sizeof(LineItems));
-    map = nullptr;
-  }
+  drop_maps();
 }
 
 // --- free functions ---

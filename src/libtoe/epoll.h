@@ -42,7 +42,10 @@ struct EpollItem {
 
 class Epoll : public File {
  public:
-  explicit Epoll(int fd) : File(Role::kEpoll), fd_(fd) {}
+  /// An instance for the real epoll fd `fd`, from a pool; close_all() gives it back.
+  static Epoll* make(int fd);
+  /// Fork child: the pool may have been half changed.
+  static void reset_pool();
 
   /// epoll_ctl for a socket of ours. Negative errno.
   int control(int op, Socket& socket, int fd, epoll_event* event);
@@ -59,12 +62,15 @@ class Epoll : public File {
   bool ready();
   WaitContext* waiter() const { return waiter_.load(std::memory_order_acquire); }
   int fd() const { return fd_; }
-  /// The last fd number that named it is closed.
+  /// The last fd number that named it is closed. The memory stays that of an instance: another
+  /// thread may still wait in it.
   void close_all();
   /// Fork child: contexts are the parent's; new ones are opened as items are offloaded again.
   void after_fork_child();
 
  private:
+  Epoll() : File(Role::kEpoll) {}
+  void drop_maps();
   int add(Socket& socket, int fd, const epoll_event& event);
   int modify(EpollItem& item, const epoll_event& event);
   bool ensure_waiter(Attachment& attachment);
@@ -86,7 +92,8 @@ class Epoll : public File {
 
   using LineItems = std::array<EpollItem*, shm::kLines>;
 
-  const int fd_;
+  std::atomic<int> fd_{-1};
+  Epoll* next_free_ = nullptr;
   Mutex mutex_;
   std::atomic<WaitContext*> waiter_{nullptr};
   std::array<LineItems*, kMaxMapped> by_line_{};

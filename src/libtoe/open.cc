@@ -327,7 +327,7 @@ void forget_fd(int fd) {
   File* file = FdTable::clear(fd);
   if (file == nullptr || file->fds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (file->role() == Role::kEpoll) {
-    static_cast<Epoll*>(file)->close_all();  // its memory stays: another thread may wait in it
+    static_cast<Epoll*>(file)->close_all();
     return;
   }
   close_socket(*static_cast<Socket*>(file));

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "libtoe/control_socket.h"
+#include "libtoe/epoll.h"
 #include "libtoe/inherit.h"
 #include "libtoe/libc.h"
 #include "libtoe/limbo.h"
@@ -215,6 +216,7 @@ void Runtime::after_fork_parent() {
 
 void Runtime::after_fork_child() {
   Socket::unlock_pool();
+  Epoll::reset_pool();
   mutex_.reset();
   Attachment* parents = attachment_.exchange(nullptr);
   previous_ = nullptr;

@@ -18,7 +18,9 @@ std::int64_t now_ns() {
 
 void YieldPolicy::on_wait_end(std::int64_t waited_ns, std::int64_t yield_ns, std::uint32_t events) {
   const bool pays = waited_ns <= yield_ns && events < kBusyEvents;
-  score_ = pays ? std::min(score_ + 1, kMaxScore) : std::max(score_ - 1, 0);
+  const int score = score_.load(std::memory_order_relaxed);
+  score_.store(pays ? std::min(score + 1, kMaxScore) : std::max(score - 1, 0),
+               std::memory_order_relaxed);
 }
 
 WaitContext::~WaitContext() { close_fds(); }

@@ -25,13 +25,13 @@ std::int64_t now_ns();
 /// short and bring little; under load whole batches after a sleep are cheaper.
 class YieldPolicy {
  public:
-  bool should_yield() const { return score_ > 0; }
+  bool should_yield() const { return score_.load(std::memory_order_relaxed) > 0; }
   void on_wait_end(std::int64_t waited_ns, std::int64_t yield_ns, std::uint32_t events);
 
  private:
   static constexpr int kMaxScore = 4;
   static constexpr std::uint32_t kBusyEvents = 4;  ///< a wait that brings as many is a batch
-  int score_ = 1;
+  std::atomic<int> score_{1};  // a guess: threads of one epoll instance share it
 };
 
 class WaitContext {

@@ -18,6 +18,7 @@ struct RingMemory {
 /// REQUIRES: count <= ring.bytes.
 inline void copy_to_ring(RingMemory ring, std::uint64_t position, const void* from,
                          std::size_t count) {
+  if (count == 0) return;  // the pointers may be null then
   const std::size_t at = static_cast<std::size_t>(position & (ring.bytes - 1));
   const std::size_t first = std::min<std::size_t>(count, ring.bytes - at);
   std::memcpy(ring.data + at, from, first);
@@ -28,6 +29,7 @@ inline void copy_to_ring(RingMemory ring, std::uint64_t position, const void* fr
 
 /// REQUIRES: count <= ring.bytes.
 inline void copy_from_ring(RingMemory ring, std::uint64_t position, void* into, std::size_t count) {
+  if (count == 0) return;
   const std::size_t at = static_cast<std::size_t>(position & (ring.bytes - 1));
   const std::size_t first = std::min<std::size_t>(count, ring.bytes - at);
   std::memcpy(into, ring.data + at, first);

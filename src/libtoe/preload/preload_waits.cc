@@ -33,7 +33,7 @@ Epoll* epoll_at(int fd) {
 }
 
 int note_epoll(int fd) {
-  if (fd >= 0) FdTable::set(fd, new Epoll(fd));
+  if (fd >= 0) FdTable::set(fd, Epoll::make(fd));
   return fd;
 }
 
