@@ -84,6 +84,7 @@ bool any_option(const shm::SocketOptions& options) {
 
 int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   shm::SocketOptions options{};
+  if (io_uring_in_use()) return leave_to_kernel(socket, fd, "listen", shm::KernelReason::kIoUring);
   if (!read_options(socket, fd, options)) {
     return leave_to_kernel(socket, fd, "listen", shm::KernelReason::kOption);
   }
@@ -138,6 +139,8 @@ int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t len
   shm::KernelReason reason = shm::KernelReason::kNone;
   if (attachment == nullptr) {
     reason = shm::KernelReason::kNoEngine;
+  } else if (io_uring_in_use()) {
+    reason = shm::KernelReason::kIoUring;
   } else if (!read_options(socket, fd, request.options)) {
     reason = shm::KernelReason::kOption;
   } else if (explicitly_bound(fd)) {
@@ -261,7 +264,7 @@ void note_socket(int fd, int domain, int type, int protocol) {
   const bool tcp = (domain == AF_INET || domain == AF_INET6) &&
                    (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
                    (protocol == 0 || protocol == IPPROTO_TCP);
-  if (tcp) track(fd, domain);
+  if (tcp && Runtime::get().own_process()) track(fd, domain);
 }
 
 int socket_listen(Socket& socket, int fd, int backlog) {
@@ -324,6 +327,7 @@ int socket_shutdown(Socket& socket, int fd, int how) {
 }
 
 void forget_fd(int fd) {
+  if (FdTable::get(fd) == nullptr || !Runtime::get().own_process()) return;
   File* file = FdTable::clear(fd);
   if (file == nullptr || file->fds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   if (file->role() == Role::kEpoll) {
@@ -334,7 +338,8 @@ void forget_fd(int fd) {
 }
 
 void note_dup(int from, int to) {
-  if (File* file = FdTable::get(from); file != nullptr) FdTable::set(to, file);
+  File* file = FdTable::get(from);
+  if (file != nullptr && Runtime::get().own_process()) FdTable::set(to, file);
 }
 
 int socket_name(const Socket& socket, bool remote, sockaddr* address, socklen_t* length) {

@@ -109,6 +109,7 @@ void Runtime::start() {
   MutexLock lock(mutex_);
   if (started_) return;
   started_ = true;
+  pid_ = ::getpid();
   FdTable::start();
   const char* name = setting("FLEXTOE_NAME", "default");
   std::snprintf(name_.data(), name_.size(), "%s", name);
@@ -218,6 +219,7 @@ void Runtime::after_fork_child() {
   Socket::unlock_pool();
   Epoll::reset_pool();
   mutex_.reset();
+  pid_ = ::getpid();
   Attachment* parents = attachment_.exchange(nullptr);
   previous_ = nullptr;
   next_try_ns_.store(0);

@@ -2,6 +2,8 @@
 #ifndef TOE_LIBTOE_RUNTIME_H_
 #define TOE_LIBTOE_RUNTIME_H_
 
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -50,6 +52,10 @@ class Runtime {
   /// Looks whether the engine hung up; cheap enough for rare paths only.
   void check_life();
 
+  /// False in a child made by vfork or a raw clone: its descriptors are its own, but the memory
+  /// here speaks of its parent's. Such a child goes to the kernel only.
+  bool own_process() const { return pid_ == ::getpid(); }
+
   bool strict() const { return strict_; }
   /// Prints one line on stderr, "libtoe: ...", for a socket that cannot be offloaded.
   void complain_strict(const char* call, shm::KernelReason reason) const;
@@ -72,6 +78,7 @@ class Runtime {
   std::atomic<std::int64_t> next_try_ns_{0};
   std::atomic<bool> complained_{false};
   bool started_ = false;
+  pid_t pid_ = 0;
   std::array<int, 2> fork_pipe_{-1, -1};  ///< the child tells its parent that it holds its sockets
   bool strict_ = false;
   std::array<char, 32> name_{};

@@ -1,5 +1,7 @@
 #include "libtoe/socket.h"
 
+#include <dlfcn.h>
+
 #include <cerrno>
 
 #include "libtoe/epoll.h"
@@ -16,6 +18,7 @@ Socket* g_oldest = nullptr;
 Socket* g_newest = nullptr;
 std::uint32_t g_free = 0;
 std::atomic<bool> g_any_offloaded{false};
+std::atomic<bool> g_io_uring{false};
 
 void reset(Socket& socket) {
   socket.settings.nonblocking.store(false, std::memory_order_relaxed);
@@ -67,6 +70,17 @@ void Socket::recycle(Socket* socket) {
   }
   g_newest = socket;
 }
+
+bool io_uring_in_use() {
+  if (g_io_uring.load(std::memory_order_relaxed)) return true;
+  void* library = ::dlopen("liburing.so.2", RTLD_LAZY | RTLD_NOLOAD);
+  if (library == nullptr) return false;
+  ::dlclose(library);
+  note_io_uring();
+  return true;
+}
+
+void note_io_uring() { g_io_uring.store(true, std::memory_order_relaxed); }
 
 bool any_socket_offloaded() { return g_any_offloaded.load(std::memory_order_relaxed); }
 

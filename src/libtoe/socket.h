@@ -89,6 +89,10 @@ inline Socket* offloaded_connection(int fd) {
 
 /// True once a socket of this process has been offloaded.
 bool any_socket_offloaded();
+/// A ring of io_uring would act on the kernel sockets behind our back: such a program's sockets
+/// stay with the kernel. True after note_io_uring(), or with liburing loaded.
+bool io_uring_in_use();
+void note_io_uring();
 
 /// Marks the engine's connections as reset and its listeners as the kernel's alone, and wakes who
 /// waits for them.

@@ -15,6 +15,7 @@ import selectors
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import termios
 import threading
@@ -538,6 +539,22 @@ def forks(server, client):
         s.close()
 
 
+def spawns(server, client):
+    """A child between vfork and exec closes descriptors; they are its own."""
+    c, a = pair(server, client)
+    for close_fds in (True, False):
+        for _ in range(5):
+            assert subprocess.run(["true"], close_fds=close_fds).returncode == 0
+    pid = os.posix_spawn("/bin/true", ["true"], {}, file_actions=[
+        (os.POSIX_SPAWN_CLOSE, a.fileno()), (os.POSIX_SPAWN_CLOSE, c.fileno())])
+    assert os.waitpid(pid, 0)[1] == 0
+    c.sendall(b"still here")
+    assert a.recv(20) == b"still here"
+    c.close()
+    assert a.recv(20) == b""
+    a.close()
+
+
 def passing(server, client):
     c, a = pair(server, client)
     left, right = socket.socketpair(socket.AF_UNIX)
@@ -837,7 +854,7 @@ def death_in_epoll(server, client):
 DEATH = [death_of_blocked, death_in_epoll]
 BULKY = [bulk, epoll_echo, epoll_edge, asyncio_echo, sendfiles]
 ALL = [basic, bulk, waitall, epoll_echo, epoll_edge, pollers, nonblocking_connect, refused, resets,
-       sigpipe, interrupted, options, inherited_options, dups, forks, passing, execs,
+       sigpipe, interrupted, options, inherited_options, dups, forks, spawns, passing, execs,
        threads_on_one, shutdown_wakes, asyncio_echo, sendfiles, ping_pong]
 
 if __name__ == "__main__":

@@ -126,8 +126,9 @@ TOE_EXPORT long syscall(long number, ...) noexcept {
   long result = 0;
   if (by_number(number, args, result)) return result;
   // A ring would read and write the placeholders of offloaded sockets behind our back.
-  if (number == SYS_io_uring_setup && toe::libtoe::any_socket_offloaded()) {
-    return answer<long>(-ENOSYS);
+  if (number == SYS_io_uring_setup) {
+    if (toe::libtoe::any_socket_offloaded()) return answer<long>(-ENOSYS);
+    toe::libtoe::note_io_uring();
   }
   return libc().syscall(number, args.a, args.b, args.c, args.d, args.e, args.f);
 }

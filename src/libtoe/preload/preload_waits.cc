@@ -33,7 +33,7 @@ Epoll* epoll_at(int fd) {
 }
 
 int note_epoll(int fd) {
-  if (fd >= 0) FdTable::set(fd, Epoll::make(fd));
+  if (fd >= 0 && toe::libtoe::Runtime::get().own_process()) FdTable::set(fd, Epoll::make(fd));
   return fd;
 }
 
