@@ -103,6 +103,7 @@ class Channel {
   /// Consumer.
   bool pop(T& value) { return ring_.pop(value); }
   bool empty() const { return ring_.empty(); }
+  std::size_t size() const { return ring_.size(); }
 
   int event_fd() const { return event_.get(); }
   void wake() const;         ///< producer

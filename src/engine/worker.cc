@@ -15,7 +15,9 @@ namespace toe::engine {
 namespace {
 
 constexpr int kEvents = 64;
-constexpr int kOrdersPerStep = 64;
+constexpr std::size_t kOrdersPerStep = 64;
+/// Steps after which hints have surely been taken, however busy the data path is.
+constexpr std::uint32_t kSettleSteps = 16;
 
 timespec to_timespec(Nanos d) {
   return {static_cast<time_t>(d.ns / 1'000'000'000), static_cast<long>(d.ns % 1'000'000'000)};
@@ -65,6 +67,7 @@ void Worker::run() {
     bells_.ring(links_.core.doorbells());
     links_.core.clear_doorbells();
     links_.world.after_step(!worked);
+    worked_ = worked;
     if (check_end(now, worked)) break;
     if (worked || ordered) {
       const std::uint64_t frames = links_.core.datapath_counters().frames_in.value();
@@ -80,13 +83,22 @@ void Worker::run() {
 }
 
 bool Worker::take_orders(Time now) {
-  if (links_.bridge.orders.empty()) return false;
-  Order order;
-  for (int i = 0; i < kOrdersPerStep && links_.bridge.orders.pop(order); ++i) {
-    carry_out(order, now);
+  if (batch_ == 0) {
+    batch_ = std::min(links_.bridge.orders.size(), kOrdersPerStep);
+    batch_age_ = 0;
+    return batch_ != 0;
   }
+  ++batch_age_;
+  if (!settled()) return true;
+  Order order;
+  for (; batch_ > 0 && links_.bridge.orders.pop(order); --batch_) carry_out(order, now);
   return true;
 }
+
+/// A program posts hints through shared memory and then asks over its socket: an accept, then a
+/// child that shows the connection. The question must not overtake the hint, so it waits until
+/// control has seen what lay in the queues before it came.
+bool Worker::settled() const { return batch_age_ >= 2 && (!worked_ || batch_age_ >= kSettleSteps); }
 
 void Worker::carry_out(const Order& order, Time now) {
   switch (order.kind) {

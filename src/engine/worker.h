@@ -43,6 +43,7 @@ class Worker {
   Status watch(int fd);
   void run();
   bool take_orders(Time now);
+  bool settled() const;
   void carry_out(const Order& order, Time now);
   void wait(Time now);
   void sleep();
@@ -56,6 +57,9 @@ class Worker {
   UniqueFd epoll_;
   std::thread thread_;
   std::uint64_t frames_seen_ = 0;
+  std::size_t batch_ = 0;        ///< orders seen, carried out once settled()
+  std::uint32_t batch_age_ = 0;  ///< steps since they were seen
+  bool worked_ = false;          ///< the last step found work
   Time stop_at_ = Time::never();
   bool failed_ = false;
 };
