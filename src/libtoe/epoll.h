@@ -81,7 +81,7 @@ class Epoll : public File {
   void take_hints();
   int take_ready(std::span<epoll_event> out);
   std::uint32_t current(EpollItem& item);
-  int collect(std::span<epoll_event> out);
+  int collect(std::span<epoll_event> out, bool ask_kernel);
   int idle(std::int64_t deadline_ns, const sigset_t* mask);
   int wait_without_engine(std::span<epoll_event> out, std::int64_t deadline_ns,
                           const sigset_t* mask);

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::uint32_t kKernelEvery = 8;    ///< waits in a row without a look at the kernel side
 constexpr std::uint32_t kYieldsPerLook = 8;  ///< looks at the kernel side while yielding
+/// Result of idle(): the kernel side has something, or nobody knows.
+constexpr int kLookAtKernel = 1;
 /// Without an engine a wait is cut into slices, each of which looks for one.
 constexpr std::int64_t kRetryNs = 1'000'000'000;
 
@@ -40,8 +42,9 @@ int Epoll::kernel_wait(std::span<epoll_event> out, std::int64_t timeout_ns, cons
   return n >= 0 ? n : -errno;
 }
 
-// Events that are there now. The kernel side is asked when ours has nothing, and in turn.
-int Epoll::collect(std::span<epoll_event> out) {
+// Events that are there now. The kernel side is asked in turn, and with `ask_kernel` when ours has
+// nothing; otherwise the sleep that follows looks at it anyway.
+int Epoll::collect(std::span<epoll_event> out, bool ask_kernel) {
   bool kernel_first = false;
   int n = 0;
   {
@@ -49,9 +52,9 @@ int Epoll::collect(std::span<epoll_event> out) {
     take_hints();
     kernel_first = ++since_kernel_ >= kKernelEvery;
     if (!kernel_first) n = take_ready(out);
-    if (n == 0 || kernel_first) since_kernel_ = 0;
+    if (kernel_first) since_kernel_ = 0;
   }
-  if (n > 0) return n;
+  if (n > 0 || (!ask_kernel && !kernel_first)) return n;
   const int kernel = kernel_wait(out, 0, nullptr);
   if (kernel < 0 || !kernel_first) return kernel;
   MutexLock lock(mutex_);
@@ -70,7 +73,7 @@ WaitContext* Epoll::living_waiter() {
 // The kernel side, and what an engine that is gone has left. Ends early to look for an engine.
 int Epoll::wait_without_engine(std::span<epoll_event> out, std::int64_t deadline_ns,
                                const sigset_t* mask) {
-  int n = collect(out);
+  int n = collect(out, true);
   if (n != 0) return n;
   std::int64_t left = deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
   if (all_ != nullptr && (left < 0 || left > kRetryNs)) left = kRetryNs;
@@ -81,6 +84,7 @@ int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigse
   const std::int64_t deadline = timeout_ns < 0 ? -1 : now_ns() + timeout_ns;
   release_due();
   const auto over = [&] { return timeout_ns == 0 || (deadline >= 0 && now_ns() >= deadline); };
+  bool ask_kernel = timeout_ns == 0;
   for (;;) {
     WaitContext* waiter = living_waiter();
     if (waiter == nullptr) {
@@ -88,7 +92,7 @@ int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigse
       if (n != 0 || over()) return n;
       continue;
     }
-    const int n = collect(out);
+    const int n = collect(out, ask_kernel);
     const std::int64_t since = idle_since_ns_.exchange(-1, std::memory_order_relaxed);
     if (since >= 0) {
       const auto yield_ns = static_cast<std::int64_t>(waiter->client().profile().yield_ns);
@@ -96,14 +100,15 @@ int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigse
                                    static_cast<std::uint32_t>(std::max(n, 0)));
     }
     if (n != 0 || over()) return n;
-    const int error = idle(deadline, mask);
-    if (error < 0) return error;
+    const int woken = idle(deadline, mask);
+    if (woken < 0) return woken;
+    ask_kernel = woken == kLookAtKernel;
     release_due();
   }
 }
 
 // Until something may have come. One thread leads: it sleeps on the doorbell; the others wait for
-// it to leave, and one of them takes over.
+// it to leave, and one of them takes over. 0, kLookAtKernel, or a negative errno.
 int Epoll::idle(std::int64_t deadline_ns, const sigset_t* mask) {
   const std::uint32_t seen = handover_.load(std::memory_order_acquire);
   std::uint32_t nobody = 0;
@@ -113,7 +118,7 @@ int Epoll::idle(std::int64_t deadline_ns, const sigset_t* mask) {
         deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
     const int error = leader_.load() != 0 ? futex_wait(handover_, seen, left) : 0;
     followers_.fetch_sub(1);
-    return error == -EINTR ? error : 0;
+    return error == -EINTR ? error : kLookAtKernel;
   }
   WaitContext* waiter = waiter_.load(std::memory_order_acquire);
   const int result = waiter != nullptr ? lead(*waiter, deadline_ns, mask) : 0;
@@ -128,9 +133,9 @@ int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* m
   std::uint32_t yields = 0;
   pollfd kernel{fd_, POLLIN, 0};
   const auto kernel_ready = [&] {
-    return ++yields % kYieldsPerLook == 0 && libc().poll(&kernel, 1, 0) > 0;
+    return yields++ % kYieldsPerLook == 0 && libc().poll(&kernel, 1, 0) > 0;
   };
-  if (waiter.spin(kernel_ready)) return 0;
+  if (waiter.spin(kernel_ready)) return kernel.revents != 0 ? kLookAtKernel : 0;
   std::int64_t left = -1;
   if (deadline_ns >= 0) {
     left = deadline_ns - now_ns();
@@ -147,7 +152,8 @@ int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* m
   const int n = waiter.sleep(fds, left, mask);
   waiter.wake_up();
   if (fds[WaitContext::kOwnFds - 1].revents != 0) Runtime::get().check_life();
-  return n < 0 ? n : 0;
+  if (n < 0) return n;
+  return fds.back().revents != 0 ? kLookAtKernel : 0;
 }
 
 }  // namespace toe::libtoe

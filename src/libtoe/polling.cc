@@ -59,7 +59,7 @@ class Mixed {
       to = {fds[i].fd, fds[i].events, 0};
       const File* file = FdTable::get(fds[i].fd);
       if (file != nullptr && file->role() == Role::kConnection) to.fd = -1;
-      offloaded_ = offloaded_ || ours(fds[i]);
+      needs_kernel_ = needs_kernel_ || to.fd >= 0;
     }
   }
 
@@ -99,6 +99,7 @@ class Mixed {
   }
 
   std::span<pollfd> kernel() { return kernel_; }
+  bool needs_kernel() const { return needs_kernel_; }
   bool nested_epoll() const {
     return std::any_of(fds_.begin(), fds_.end(), [](const pollfd& entry) {
       const File* file = FdTable::get(entry.fd);
@@ -109,7 +110,7 @@ class Mixed {
  private:
   std::span<pollfd> fds_;
   std::vector<pollfd> kernel_;
-  bool offloaded_ = false;
+  bool needs_kernel_ = false;
 };
 
 int sleep_round(Mixed& mixed, WaitContext& waiter, std::int64_t left, const sigset_t* mask) {
@@ -155,7 +156,9 @@ bool any_offloaded(std::span<const pollfd> fds) {
 
 int mixed_poll(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* mask) {
   Mixed mixed(fds);
-  if (const int n = mixed.ask_kernel(0, nullptr); n < 0) return n;
+  if (mixed.needs_kernel()) {
+    if (const int n = mixed.ask_kernel(0, nullptr); n < 0) return n;
+  }
   if (const int ready = mixed.look_at_all(); ready != 0 || timeout_ns == 0) return ready;
   Attachment* attachment = Runtime::get().current();
   WaitContext* waiter = attachment != nullptr ? attachment->borrow() : nullptr;
