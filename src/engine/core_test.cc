@@ -1,0 +1,113 @@
+// Core on a wire in memory: what it does with frames that belong to nobody, and that it keeps none.
+#include "engine/core.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "port/mem/mem_wire.h"
+#include "wire/build.h"
+#include "wire/parse.h"
+
+namespace toe::engine {
+namespace {
+
+struct SilentWorld final : control::World {
+  void transmit(Frame) override { FAIL() << "Core sends frames itself"; }
+  void reinject(Frame) override { FAIL() << "Core takes frames back itself"; }
+  void reply(ClientId, std::span<const std::uint8_t>) override {}
+  void share_segment(ClientId, SegmentId) override {}
+  void want_segment(ClientId) override {}
+  void free_segment(SegmentId) override {}
+  void return_pages(std::span<std::uint8_t>) override {}
+  void drop_client(ClientId, const char*) override {}
+  void want_route(const IpAddr&) override {}
+  void forget_route(const IpAddr&) override {}
+  void confirm_neighbor(const IpAddr&) override {}
+  void mark_listener(std::uint64_t) override {}
+  void close_listener(std::uint64_t) override {}
+  void release_port(const IpAddr&, std::uint16_t) override {}
+  void want_port(const IpAddr&) override {}
+};
+
+class CoreTest : public ::testing::Test {
+ protected:
+  static CoreOptions options() {
+    CoreOptions o;
+    o.control.max_flows = 16;
+    o.control.max_time_wait = 16;
+    return o;
+  }
+  CoreTest()
+      : wire(64), flows(16), core(options(), {wire.port(0), wire.port(0).pool(), flows, world}) {
+    wire.set_now(now);
+  }
+  void send(std::uint8_t flags) {
+    wire::TcpSegmentHeader h;
+    h.eth_src = {{0x02, 0, 0, 0, 0, 2}};
+    h.eth_dst = {{0x02, 0, 0, 0, 0, 1}};
+    h.src = IpAddr::v4(10, 0, 0, 2);
+    h.dst = IpAddr::v4(10, 0, 0, 1);
+    h.src_port = 1000;
+    h.dst_port = 80;
+    h.seq = 7;
+    h.ack = 99;
+    h.flags = flags;
+    FramePool& pool = wire.port(1).pool();
+    Frame f = pool.acquire();
+    f.length = static_cast<std::uint16_t>(
+        wire::build_segment(h, {}, {pool.chunk(f.chunk) + f.offset, std::size_t{200}}));
+    wire.port(1).tx({&f, 1});
+  }
+  std::vector<wire::TcpSegment> settle() {
+    while (core.step(now)) {
+    }
+    std::vector<wire::TcpSegment> answers;
+    Frame f[8];
+    const std::size_t count = wire.port(1).rx(f);
+    for (std::size_t i = 0; i < count; ++i) {
+      wire::TcpSegment s;
+      EXPECT_EQ(wire::parse_frame(wire.port(1).pool().bytes(f[i]), {}, s), wire::ParseVerdict::kOk);
+      answers.push_back(s);
+      wire.port(1).pool().release(f[i]);
+    }
+    return answers;
+  }
+
+  Time now{seconds(1000).ns};
+  SilentWorld world;
+  port::MemWire wire;
+  std::vector<flow::Flow> flows;
+  Core core;
+};
+
+TEST_F(CoreTest, AnswersSegmentsOfNoConnectionByReset) {
+  send(wire::kAck);
+  const auto answers = settle();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].flags, wire::kRst);
+  EXPECT_EQ(answers[0].seq, 99u) << "RFC 9293 section 3.10.7.1";
+}
+
+TEST_F(CoreTest, NeverAnswersAReset) {
+  send(wire::kRst | wire::kAck);
+  EXPECT_TRUE(settle().empty());
+}
+
+TEST_F(CoreTest, KeepsNoFrameWhateverArrives) {
+  for (int i = 0; i < 500; ++i) {
+    send(static_cast<std::uint8_t>(i));
+    settle();
+  }
+  EXPECT_EQ(wire.port(0).pool().free_count(), wire.port(0).pool().chunks());
+  EXPECT_TRUE(core.control().quiet());
+}
+
+TEST_F(CoreTest, HasNothingToDoWhenNothingHappens) {
+  EXPECT_FALSE(core.step(now));
+  EXPECT_FALSE(core.posted());
+  EXPECT_EQ(core.next_deadline(), Time::never());
+}
+
+}  // namespace
+}  // namespace toe::engine
