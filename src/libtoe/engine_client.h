@@ -66,7 +66,10 @@ class EngineClient {
 
   bool alive() const { return alive_.load(std::memory_order_acquire); }
   /// Nothing is sent or rung any more. True for the first caller.
-  bool mark_dead() { return alive_.exchange(false, std::memory_order_acq_rel); }
+  bool mark_dead() {
+    bell_.muted.store(true, std::memory_order_relaxed);
+    return alive_.exchange(false, std::memory_order_acq_rel);
+  }
 
   EngineBell& bell() { return bell_; }
   EngineLink& link() { return *link_; }

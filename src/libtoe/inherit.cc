@@ -155,6 +155,7 @@ void show_received(const msghdr& message) {
 }
 
 void adopt_after_fork(Attachment& parents) {
+  parents.client.mark_dead();  // for this process; the parent has its own copy of that word
   bool any = false;
   const int end = FdTable::end();
   for (int fd = 0; fd < end; ++fd) {

@@ -14,6 +14,7 @@ void Lane::open(MappedSegment* segment, std::uint32_t slot, EngineBell* bell) {
 }
 
 void Lane::post(std::uint32_t line, shm::HintOp op) {
+  if (bell_->muted.load(std::memory_order_relaxed)) return;
   if (op == shm::HintOp::kLook &&
       !shm::mark_hinted(segment_->view.line(line).hinted_engine, slot_)) {
     return;  // a look is under way and will see what the caller stored

@@ -17,6 +17,7 @@ struct EngineBell {
   const shm::EnginePage* page = nullptr;
   EngineLink* link = nullptr;
   shm::Ringer ringer;
+  std::atomic<bool> muted{false};  ///< the engine is gone, or the lanes are a forked parent's
 };
 
 class Lane {
@@ -26,7 +27,7 @@ class Lane {
   bool is_open() const { return segment_ != nullptr; }
 
   /// Tells the engine of `line`; what it shall see has been stored. No system call unless the
-  /// engine sleeps.
+  /// engine sleeps. Nothing happens once the bell is muted.
   void post(std::uint32_t line, shm::HintOp op = shm::HintOp::kLook);
 
   /// True when take() would find a hint.

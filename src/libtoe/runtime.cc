@@ -68,15 +68,19 @@ WaitContext* Attachment::borrow() {
       idle_.pop_back();
       return waiter;
     }
+    if (none_left_until_ns_ != 0 && now_ns() < none_left_until_ns_) return nullptr;
   }
   auto* waiter = new WaitContext(client);
-  if (client.segments().count() == 0 || waiter->lane(*client.segments().at(0)) == nullptr) {
-    delete waiter;
-    return nullptr;
-  }
+  const bool opened =
+      client.segments().count() != 0 && waiter->lane(*client.segments().at(0)) != nullptr;
   MutexLock lock(mutex_);
-  all_.push_back(waiter);
-  return waiter;
+  if (opened) {
+    all_.push_back(waiter);
+    return waiter;
+  }
+  none_left_until_ns_ = now_ns() + kRetryNs;
+  delete waiter;
+  return nullptr;
 }
 
 void Attachment::give_back(WaitContext* waiter) {

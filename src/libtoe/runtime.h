@@ -33,6 +33,7 @@ class Attachment {
 
  private:
   Mutex mutex_;
+  std::int64_t none_left_until_ns_ = 0;  ///< the engine has refused a context lately
   std::vector<WaitContext*> idle_;
   std::vector<WaitContext*> all_;
 };

@@ -638,6 +638,29 @@ def threads_on_one(server, client):
     a.close()
 
 
+def many_blocked(server, client):
+    """More blocked threads than a process has contexts (64): all wake."""
+    ls = listener(server, 200)
+    pairs = []
+    for _ in range(100):
+        c = socket.create_connection(client[:2])
+        pairs.append((c, ls.accept()[0]))
+    got = []
+    ts = [threading.Thread(target=lambda a=a: got.append(a.recv(10))) for _, a in pairs]
+    for t in ts:
+        t.start()
+    time.sleep(0.3)
+    for c, _ in pairs:
+        c.sendall(b"up")
+    for t in ts:
+        t.join()
+    assert got == [b"up"] * 100
+    for c, a in pairs:
+        c.close()
+        a.close()
+    ls.close()
+
+
 def shutdown_wakes(server, client):
     c, a = pair(server, client)
     threading.Timer(0.1, a.shutdown, (socket.SHUT_RD,)).start()
@@ -855,7 +878,7 @@ DEATH = [death_of_blocked, death_in_epoll]
 BULKY = [bulk, epoll_echo, epoll_edge, asyncio_echo, sendfiles]
 ALL = [basic, bulk, waitall, epoll_echo, epoll_edge, pollers, nonblocking_connect, refused, resets,
        sigpipe, interrupted, options, inherited_options, dups, forks, spawns, passing, execs,
-       threads_on_one, shutdown_wakes, asyncio_echo, sendfiles, ping_pong]
+       threads_on_one, many_blocked, shutdown_wakes, asyncio_echo, sendfiles, ping_pong]
 
 if __name__ == "__main__":
     faulthandler.dump_traceback_later(50, exit=True)
