@@ -1,14 +1,17 @@
 #include "engine/guardian.h"
 
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "engine/clock.h"
+#include "base/unique_fd.h"
 #include "wire/build.h"
 #include "wire/parse.h"
 
@@ -117,19 +120,10 @@ pid_t guardian_of_short_engine(bool dismiss) {
 }
 
 bool ends_soon(pid_t pid) {
-  for (int i = 0; i < 200; ++i) {
-    char state = '?';
-    const std::string path = "/proc/" + std::to_string(pid) + "/stat";
-    if (FILE* file = std::fopen(path.c_str(), "r")) {
-      if (std::fscanf(file, "%*d %*s %c", &state) != 1) state = '?';
-      std::fclose(file);
-      if (state == 'Z') return true;  // only its reaper is slow
-    } else {
-      return true;
-    }
-    ::usleep(10'000);
-  }
-  return false;
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process.valid()) return errno == ESRCH;
+  pollfd wait{process.get(), POLLIN, 0};
+  return ::poll(&wait, 1, 5000) == 1;
 }
 
 TEST(Guardian, LeavesAfterItsEngine) {
