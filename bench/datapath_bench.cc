@@ -1,7 +1,6 @@
 // The data path alone: requests of 64 bytes in, responses of 64 bytes out that carry the ACK, with
 // notification; one core, memory wire, 64 flows, bursts of 64. Peers and applications are played
 // outside the measured time.
-#include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -9,6 +8,8 @@
 #include <cstring>
 #include <memory>
 #include <vector>
+
+#include <benchmark/benchmark.h>
 
 #include "datapath/pipeline.h"
 #include "shm/hint_queue.h"
@@ -55,13 +56,14 @@ wire::TcpSegmentHeader header_of(std::uint32_t flow, bool from_peer) {
 class Rig {
  public:
   Rig() : segment_(map(shm::kSegmentBytes)), view_(segment_.data()) {
-    command({.kind = flow::Command::Kind::kAddSegment, .segment = SegmentId{0},
+    command({.kind = flow::Command::Kind::kAddSegment,
+             .segment = SegmentId{0},
              .base = segment_.data()});
     command({.kind = flow::Command::Kind::kOpenContext, .segment = SegmentId{0}, .slot = kSlot});
     pipeline_.hc(now_);
     shm::Context& context = view_.context(kSlot);
-    to_engine_ = shm::HintWriter(view_.engine_queue(kSlot), &context.engine_tail,
-                                 &context.engine_head);
+    to_engine_ =
+        shm::HintWriter(view_.engine_queue(kSlot), &context.engine_tail, &context.engine_head);
     from_engine_ = shm::HintReader(view_.app_queue(kSlot), &context.app_tail, &context.app_head);
     for (std::uint32_t i = 0; i < kFlows; ++i) install(i);
     pipeline_.hc(now_);

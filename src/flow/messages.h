@@ -48,7 +48,7 @@ struct Command {
   shm::RingRef ring;               ///< kOffer*Ring; kInstall: the listener's accept ring
   std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;
-  CongestionParams cc;
+  CongestionParams cc{};
   const wire::HeaderTemplate* header = nullptr;  ///< valid until Event::kHeaderTaken
 };
 static_assert(std::is_trivially_copyable_v<Command>);
