@@ -102,6 +102,8 @@ void Control::Impl::on_attempt_timer(std::uint32_t id) {
              now + options.initial_rto * (std::int64_t{1} << a.retries));
 }
 
+constexpr Nanos kChallengeInterval = millis(500);  // as Linux tcp_invalid_ratelimit
+
 // RFC 9293 section 3.10.7.4 for SYN-RECEIVED. True: the frame was passed on.
 bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {
   Attempt& a = attempts[id];
@@ -137,6 +139,10 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
     return false;
   }
   if (!inside || old || (s.flags & wire::kSyn) != 0) {
+    // An empty one may answer our own answer: a peer in TIME-WAIT for an earlier connection of the
+    // same ports, woken by a late SYN. At a bounded rate, or the two would never stop.
+    if (s.seq_length() == 0 && now - a.challenged < kChallengeInterval) return false;
+    a.challenged = now;
     send_attempt_ack(a, a.iss + 1, rcv_nxt);
     return false;
   }

@@ -62,9 +62,10 @@ struct Attempt {
   std::uint32_t conn = kNil;  ///< active, once answered
   wire::VlanTags vlan;
   Time started{};
-  Time sent{};    ///< first SYN or SYN-ACK
-  Link siblings;  ///< among the listener's embryos; free list
-  Link waiting;   ///< among the waiters of route or pool
+  Time challenged{};  ///< last ACK for an empty segment that cannot belong to it
+  Time sent{};        ///< first SYN or SYN-ACK
+  Link siblings;      ///< among the listener's embryos; free list
+  Link waiting;       ///< among the waiters of route or pool
   // Active: what is needed for the answer.
   ClientId client = kNoClient;
   std::uint64_t tag = 0;

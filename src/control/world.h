@@ -126,8 +126,8 @@ class World {
   virtual void want_segment(ClientId client) = 0;
   /// The segment holds nothing any more: unmap and close it.
   virtual void free_segment(SegmentId segment) = 0;
-  /// Gives the memory of a freed ring back to the system at once; the pages read as zero afterwards.
-  /// Done when the call returns, since the pages may be handed out again.
+  /// Gives the memory of a freed ring back to the system; the pages read as zero afterwards.
+  /// Done when the call returns, since the pages may be handed out again at once.
   virtual void return_pages(std::span<std::uint8_t> pages) = 0;
   /// Disconnects a client whose shared memory or messages hold nonsense; kLeave follows.
   virtual void drop_client(ClientId client, const char* reason) = 0;

@@ -45,7 +45,7 @@ struct Command {
   std::uint32_t doorbell = 0;  ///< number that comes back in Pipeline::doorbells()
   std::uint32_t error = 0;
   ClientId client = kNoClient;
-  shm::RingRef ring;               ///< kOffer*Ring; kInstall: the listener's accept ring
+  shm::RingRef ring{};             ///< kOffer*Ring; kInstall: the listener's accept ring
   std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;
   CongestionParams cc{};
