@@ -12,7 +12,8 @@ using wire::SeqNum;
 constexpr Nanos kPatience = seconds(3);      ///< a SYN waits this long for route or steering
 constexpr std::uint16_t kDefaultMss4 = 536;  // RFC 9293 section 3.7.1
 constexpr std::uint16_t kDefaultMss6 = 1220;
-constexpr std::uint16_t kMinMss = 48;  // as Linux: less only makes work
+constexpr Nanos kChallengeInterval = millis(500);  // as Linux tcp_invalid_ratelimit
+constexpr std::uint16_t kMinMss = 48;              // as Linux: less only makes work
 
 void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
@@ -101,8 +102,6 @@ void Control::Impl::on_attempt_timer(std::uint32_t id) {
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id,
              now + options.initial_rto * (std::int64_t{1} << a.retries));
 }
-
-constexpr Nanos kChallengeInterval = millis(500);  // as Linux tcp_invalid_ratelimit
 
 // RFC 9293 section 3.10.7.4 for SYN-RECEIVED. True: the frame was passed on.
 bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {

@@ -119,6 +119,15 @@ TEST_F(PassiveTest, DuplicateSynGetsTheSameAnswer) {
   EXPECT_EQ(last_sent().flags, wire::kAck);
 }
 
+TEST_F(PassiveTest, ForeignAcksInSynReceivedAreAnsweredAtABoundedRate) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  const std::size_t before = world.sent.size();
+  for (int i = 0; i < 5; ++i) receive(from_peer(40000, wire::kAck, 900000, 77));  // an ACK war
+  EXPECT_EQ(world.sent.size(), before + 1);
+}
+
 TEST_F(PassiveTest, ResetInSynReceived) {
   serve();
   receive(from_peer(40000, wire::kSyn, 1000));
