@@ -67,17 +67,28 @@ struct Dump {
 };
 
 /// Counters of control, read by any thread (relaxed).
-#define TOE_CONTROL_COUNTERS(X)                                                                \
-  X(passive_opens)                                                                             \
-  X(active_opens)                                                                              \
-  X(attempt_fails)                                                                             \
-  X(estab_resets)                                                                              \
-  X(out_resets)                                                                                \
-  X(syn_received)                                                                              \
-  X(syn_dropped_backlog)                                                                       \
-  X(syn_dropped_limit) X(syn_no_listener) X(time_wait_created) X(time_wait_reused) X(timeouts) \
-      X(fast_retransmits) X(orphans) X(misbehaved) X(accepts) X(ring_grown) X(ring_refused)    \
-          X(stray_segments)
+// clang-format off
+#define TOE_CONTROL_COUNTERS(X) \
+  X(passive_opens) \
+  X(active_opens) \
+  X(attempt_fails) \
+  X(estab_resets) \
+  X(out_resets) \
+  X(syn_received) \
+  X(syn_dropped_backlog) \
+  X(syn_dropped_limit) \
+  X(syn_no_listener) \
+  X(time_wait_created) \
+  X(time_wait_reused) \
+  X(timeouts) \
+  X(fast_retransmits) \
+  X(orphans) \
+  X(misbehaved) \
+  X(accepts) \
+  X(ring_grown) \
+  X(ring_refused) \
+  X(stray_segments)
+// clang-format on
 
 struct Counters {
 #define TOE_DECLARE(name) std::atomic<std::uint64_t> name{0};
