@@ -8,6 +8,18 @@ namespace toe::sim {
 namespace {
 
 constexpr std::uint64_t kPieces[] = {1, 17, 100, 1000, 1448, 4096, 20'000, 65'536};
+/// The words of a line that tell why nothing moves.
+std::string words_of(const shm::Line& l) {
+  const auto number = [](const char* name, std::uint64_t value) {
+    return std::string(" ") + name + "=" + std::to_string(value);
+  };
+  return number("state", l.state) + number("rx_tail", l.rx_tail) + number("rx_head", l.rx_head) +
+         number("tx_tail", l.tx_tail) + number("tx_una", l.tx_una) +
+         number("tx_switch", l.tx_switch) + number("tx_offered", l.tx_offered) +
+         number("tx_taken", l.tx_taken) + number("interest", l.rx_interest) +
+         number("hinted", l.hinted_app);
+}
+
 constexpr int kActions = 64;  ///< per turn: an endpoint leaves room for the others
 
 }  // namespace
@@ -159,6 +171,7 @@ void SimHost::drive(Endpoint& e) {
     const int result = e.connection.connect_result();
     if (result == -EINPROGRESS) return;
     e.connecting = false;
+    e.runnable = true;
     if (result != 0) return fail(e, "connect failed");
   }
   for (int i = 0; i < kActions && !e.done; ++i) {
@@ -301,7 +314,8 @@ std::string SimHost::describe() const {
             std::to_string(static_cast<int>(e->plan.order)) + " written " +
             std::to_string(e->written) + " received " + std::to_string(e->received) + " of " +
             std::to_string(e->plan.bytes) + (e->connecting ? " connecting" : "") +
-            (e->saw_end ? " end seen" : "") + (e->runnable ? " runnable" : "");
+            (e->saw_end ? " end seen" : "") + (e->runnable ? " runnable" : "") +
+            words_of(e->connection.line());
   }
   return text;
 }
