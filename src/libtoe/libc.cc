@@ -14,4 +14,12 @@ void load_libc() {
   g_libc.ready = true;
 }
 
+namespace {
+
+/// Before the first thread: later calls only read. Constructors that run earlier load it
+/// themselves.
+[[gnu::constructor]] void load_early() { load_libc(); }
+
+}  // namespace
+
 }  // namespace toe::libtoe
