@@ -86,7 +86,9 @@ void Pipeline::Impl::to_control(const Frame& frame, StagePre::Verdict verdict_of
 // --- TX walk -------------------------------------------------------------------------------------
 
 bool Pipeline::Impl::tx(Time now) {
-  for (FlowId flow = delayed.pop(now); flow != kNoFlow; flow = delayed.pop(now)) {
+  for (std::uint32_t i = 0; i < kBurst; ++i) {  // the rest is due at the next call
+    const FlowId flow = delayed.pop(now);
+    if (flow == kNoFlow) break;
     Outcome outcome;
     Step step{protocol_options, counters, at(flow).protocol, now, outcome};
     on_delayed_ack(step);
