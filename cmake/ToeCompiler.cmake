@@ -38,6 +38,24 @@ if(TOE_SANITIZE)
   endif()
 endif()
 
+# The stages of the data path are small functions in many files; only across files does the
+# compiler see how little of their values each needs (a sixth of the time per request). The objects
+# hold machine code too: tests link without this, the programs that are measured with it.
+set(TOE_LTO OFF)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  set(TOE_LTO ON)
+endif()
+function(toe_link_time_objects target)
+  if(TOE_LTO)
+    target_compile_options(${target} PRIVATE -flto -ffat-lto-objects)
+  endif()
+endfunction()
+function(toe_link_time_optimise target)
+  if(TOE_LTO)
+    target_link_options(${target} PRIVATE -flto=auto -O2)
+  endif()
+endfunction()
+
 option(TOE_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 if(TOE_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)

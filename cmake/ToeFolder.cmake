@@ -22,6 +22,9 @@ function(toe_folder name)
       target_compile_options(toe_${name} PRIVATE
         $<$<COMPILE_LANGUAGE:CXX>:-fno-exceptions> $<$<COMPILE_LANGUAGE:CXX>:-fno-rtti>)
     endif()
+    if(name MATCHES "^(wire|flow|shm|datapath)$")
+      toe_link_time_objects(toe_${name})
+    endif()
     if(name MATCHES "^(base|shm|libtoe)$")  # also part of libtoe.so, which exports nothing else
       target_compile_options(toe_${name} PRIVATE -fvisibility=hidden)
     endif()

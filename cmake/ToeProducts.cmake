@@ -4,6 +4,7 @@
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/cli/main.cc)
   add_executable(flextoe ${CMAKE_SOURCE_DIR}/src/cli/main.cc)
   target_link_libraries(flextoe PRIVATE toe_cli toe_engine ${TOE_ENGINE_LIBRARIES})
+  toe_link_time_optimise(flextoe)
 endif()
 
 # The preload library needs libc only and shows only the names of its version script.

@@ -3,7 +3,9 @@
 #define TOE_BASE_ADDR_H_
 
 #include <array>
+#include <bit>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -15,6 +17,9 @@ struct IpAddr {
   std::array<std::uint8_t, 16> bytes{};
 
   auto operator<=>(const IpAddr&) const = default;
+  bool operator==(const IpAddr& other) const {
+    return word(0) == other.word(0) && word(8) == other.word(8);
+  }
 
   /// From the four bytes of an IPv4 address as they stand in a header.
   static IpAddr v4(const void* network_order) {
@@ -34,8 +39,7 @@ struct IpAddr {
   }
 
   bool is_v4() const {
-    static constexpr std::uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return std::memcmp(bytes.data(), prefix, 12) == 0;
+    return word(0) == 0 && (word(8) & 0xffffffffu) == 0xffff0000u;  // little-endian words
   }
   /// Wildcard: "::" or v4-mapped 0.0.0.0.
   bool is_any() const {
@@ -45,7 +49,15 @@ struct IpAddr {
   }
   /// The four IPv4 bytes. REQUIRES: is_v4().
   const std::uint8_t* v4_bytes() const { return bytes.data() + 12; }
+
+  /// Bytes [offset, offset + 8) as they lie in memory, for hashing and comparing.
+  std::uint64_t word(std::size_t offset) const {
+    std::uint64_t w;
+    std::memcpy(&w, bytes.data() + offset, sizeof w);
+    return w;
+  }
 };
+static_assert(std::endian::native == std::endian::little, "is_v4() reads words");
 
 struct MacAddr {
   std::array<std::uint8_t, 6> bytes{};

@@ -7,6 +7,15 @@
 #include "datapath/pipeline_impl.h"
 
 namespace toe::datapath {
+namespace {
+
+/// Headers and the first payload bytes; hardware follows a longer frame by itself.
+void prefetch_headers(const std::uint8_t* frame) {
+  __builtin_prefetch(frame);
+  __builtin_prefetch(frame + kCacheLine);
+}
+
+}  // namespace
 
 // --- RX walk -------------------------------------------------------------------------------------
 
@@ -28,6 +37,7 @@ void Pipeline::Impl::rx(std::span<const Frame> burst, Time now) {
 
 void Pipeline::Impl::rx_pre(std::span<const Frame> burst) {
   for (std::size_t i = 0; i < burst.size(); ++i) {
+    prefetch_headers(frames.bytes(burst[i]).data());
     work[i].frame = burst[i];
     work[i].ticket = ingress.take();
     work[i].out = Outcome{};

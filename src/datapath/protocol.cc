@@ -187,7 +187,7 @@ void settle(Step& t) {
   ProtocolSlice& s = t.s;
   const bool work = something_to_send(s);
   if (!work && !s.closed) start_persist(t);
-  const Time deadline = std::min({s.rto_at, s.persist_at, s.keepalive_at});
+  const Time deadline = std::min(std::min(s.rto_at, s.persist_at), s.keepalive_at);
   if (deadline < s.armed_until) {
     s.armed_until = deadline;
     t.out.arm_at = deadline;

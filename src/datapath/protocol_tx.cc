@@ -41,12 +41,17 @@ bool short_segment_ok(const ProtocolSlice& s, std::uint32_t length) {
   return s.nodelay || s.snd_sml <= s.snd_una || s.snd_nxt < s.snd_max;
 }
 
-/// Length of the next data segment, 0 = none now; `fin`: it carries the FIN.
-std::uint32_t sendable(const ProtocolSlice& s, bool& fin) {
+/// What may leave from snd_nxt on as the next segment.
+struct Sendable {
+  std::uint32_t length = 0;  ///< 0 = no data now
+  bool fin = false;          ///< it carries the FIN
+  bool any() const { return length > 0 || fin; }
+};
+
+Sendable sendable(const ProtocolSlice& s) {
   std::uint32_t length = allowed(s);
   if (length > 0 && length < s.mss && !short_segment_ok(s, length)) length = 0;
-  fin = fin_pending(s) && s.snd_nxt + length == s.snd_end;
-  return length;
+  return {length, fin_pending(s) && s.snd_nxt + length == s.snd_end};
 }
 
 void clear_ack_debt(ProtocolSlice& s) {
@@ -133,8 +138,7 @@ void resend_hole(Step& t) {
 
 void send_new(Step& t) {
   ProtocolSlice& s = t.s;
-  bool fin = false;
-  const std::uint32_t length = sendable(s, fin);
+  const auto [length, fin] = sendable(s);
   if (s.snd_end > s.snd_nxt + length && congestion_edge(s) <= window_edge(s) &&
       congestion_edge(s) < s.snd_nxt + length + s.mss) {
     s.cwnd_limited = true;
@@ -150,8 +154,7 @@ bool something_to_send(const ProtocolSlice& s) {
   if (s.rst_pending) return true;
   if (s.closed) return s.ack_now;
   if (s.ack_now || s.probe_pending || rexmit_pending(s)) return true;
-  bool fin = false;
-  return sendable(s, fin) > 0 || fin;
+  return sendable(s).any();
 }
 
 void start_persist(Step& t) {

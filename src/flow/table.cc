@@ -1,7 +1,6 @@
 #include "flow/table.h"
 
 #include <bit>
-#include <cstring>
 
 #include "base/check.h"
 
@@ -30,11 +29,8 @@ struct SipState {
   }
 };
 
-std::uint64_t load(const std::uint8_t* p) {
-  std::uint64_t w;
-  std::memcpy(&w, p, sizeof w);
-  return w;
-}
+/// Where word(8) of a v4-mapped address holds the IPv4 address.
+constexpr std::uint64_t kV4Bytes = 0xffffffff00000000u;
 
 std::uint32_t slots_for(std::uint32_t max_flows) { return std::bit_ceil(max_flows * 2); }
 
@@ -43,11 +39,17 @@ std::uint32_t slots_for(std::uint32_t max_flows) { return std::bit_ceil(max_flow
 std::uint64_t hash_of(const FlowKey& key, const HashKey& secret) {
   SipState s{secret.k0 ^ 0x736f6d6570736575u, secret.k1 ^ 0x646f72616e646f6du,
              secret.k0 ^ 0x6c7967656e657261u, secret.k1 ^ 0x7465646279746573u};
-  s.word(load(&key.local.bytes[0]));
-  s.word(load(&key.local.bytes[8]));
-  s.word(load(&key.remote.bytes[0]));
-  s.word(load(&key.remote.bytes[8]));
-  s.word((std::uint64_t{sizeof key} << 56) | (std::uint64_t{key.local_port} << 16) |
+  const bool v4 = key.local.is_v4() && key.remote.is_v4();
+  if (v4) {
+    s.word((key.local.word(8) & kV4Bytes) | key.remote.word(8) >> 32);
+  } else {
+    s.word(key.local.word(0));
+    s.word(key.local.word(8));
+    s.word(key.remote.word(0));
+    s.word(key.remote.word(8));
+  }
+  // The length keeps the two forms of input apart.
+  s.word((std::uint64_t{v4 ? 12u : 36u} << 56) | (std::uint64_t{key.local_port} << 16) |
          key.remote_port);
   s.v2 ^= 0xff;
   s.round();

@@ -19,7 +19,7 @@ struct HashKey {
   std::uint64_t k1 = 0;
 };
 
-/// SipHash-1-3 of the key.
+/// SipHash-1-3 of the key: of its 12 significant bytes when both addresses are IPv4.
 std::uint64_t hash_of(const FlowKey& key, const HashKey& secret);
 
 class FlowTable {

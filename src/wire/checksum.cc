@@ -61,7 +61,14 @@ class Summer {
   static std::uint64_t tail(std::uint8_t* dst, const std::uint8_t* src, std::size_t n) {
     std::uint64_t sum = 0;
     std::size_t i = 0;
-    for (; i + 4 <= n; i += 4) sum += word<std::uint32_t>(dst, src, i);
+    for (; i + 8 <= n; i += 8) {
+      const std::uint64_t v = word<std::uint64_t>(dst, src, i);
+      sum += (v & 0xffffffffu) + (v >> 32);
+    }
+    if ((n & 4) != 0) {
+      sum += word<std::uint32_t>(dst, src, i);
+      i += 4;
+    }
     if ((n & 2) != 0) {
       sum += word<std::uint16_t>(dst, src, i);
       i += 2;
