@@ -63,7 +63,7 @@ TEST_F(ActiveTest, ConnectsAndInstalls) {
   EXPECT_EQ(syn.src_port, 50000);
   EXPECT_EQ(syn.dst_port, 9000);
   EXPECT_EQ(syn.options.mss, 1460);
-  EXPECT_FALSE(syn.options.sack_permitted);
+  EXPECT_TRUE(syn.options.sack_permitted);
 
   receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
   EXPECT_EQ(last_sent().flags, wire::kAck);

@@ -38,6 +38,7 @@ struct Options {
   std::uint32_t retries2 = 15;    ///< give-up, as Linux tcp_retries2
   Nanos fin_wait2 = seconds(60);  ///< orphans only, as Linux tcp_fin_timeout
   std::uint32_t max_orphans = 8192;
+  bool sack = true;  ///< offer and take SACK (RFC 2018)
   char congestion[16] = "cubic";
   std::uint8_t partial_checksum_ok = 0;  ///< wire::RxChecksum of the port
 };

@@ -153,6 +153,7 @@ void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a, const shm:
   p.snd_ring_bytes = c.tx_ring.bytes();
   p.quick_acks = kQuickAcks;
   p.ts_on = a.ts_on;
+  p.sack_on = a.sack_on;
   p.ts_recent = a.ts_recent;
   p.ts_recent_age = now;
   p.ts_offset = a.ts_offset;

@@ -25,6 +25,7 @@ void Control::Impl::take_syn_options(Attempt& a, const wire::TcpSegment& s) {
   a.ts_on = s.options.has_timestamp;
   a.ts_recent = s.options.tsval;
   a.wscale_on = s.options.has_wscale;
+  a.sack_on = s.options.sack_permitted && options.sack;
   a.peer_wscale = std::min(s.options.wscale, wire::kMaxWindowShift);
   a.peer_window = s.window;
   a.irs = s.seq;

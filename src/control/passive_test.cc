@@ -7,6 +7,20 @@ using Kind = flow::Command::Kind;
 
 class PassiveTest : public ControlTest {};
 
+TEST_F(PassiveTest, SackIsTakenFromThosePeersThatOfferIt) {
+  serve();
+  route(kPeer);
+  wire::TcpSegmentHeader syn = from_peer(40000, wire::kSyn, 1000);
+  syn.options.sack_permitted = true;
+  receive(syn);
+  route(kPeer);
+  EXPECT_TRUE(last_sent().options.sack_permitted);
+  receive(from_peer(40000, wire::kAck, 1001, last_sent().seq + 1));
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  EXPECT_TRUE(flows[index_of(installs[0].flow)].protocol.sack_on);
+}
+
 TEST_F(PassiveTest, HandshakeInstallsAFilledFlow) {
   serve();
   receive(from_peer(40000, wire::kSyn, 1000));

@@ -43,6 +43,7 @@ struct Attempt {
   bool active = false;
   bool ts_on = false;
   bool wscale_on = false;
+  bool sack_on = false;
   bool indexed = false;   ///< found by its key
   bool has_port = false;  ///< active: key.local_port is taken from `pool`
   std::uint8_t peer_wscale = 0;

@@ -71,6 +71,7 @@ void Control::Impl::send_syn(Attempt& a) {
   h.ack = answer ? a.irs + 1 : 0;
   h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(options.initial_ring_bytes, 65535));
   h.options.mss = a.own_mss;
+  h.options.sack_permitted = answer ? a.sack_on : options.sack;
   h.options.has_timestamp = !answer || a.ts_on;
   h.options.tsval = timestamp(a.ts_offset);
   h.options.tsecr = answer ? a.ts_recent : 0;

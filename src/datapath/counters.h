@@ -35,6 +35,7 @@ class Counter {
   X(out_of_order)      /* segments stored beyond a gap */                   \
   X(duplicate_acks)    /* duplicate ACKs counted */                         \
   X(pure_acks_out)     /* ACKs without payload sent */                      \
+  X(dsacks_out)        /* duplicates reported to peers */                   \
   X(delayed_acks)      /* ACKs sent by the delayed-ACK queue */             \
   X(zero_windows)      /* times a peer closed its window on waiting data */ \
   X(window_probes)     /* persist probes sent */                            \

@@ -58,7 +58,7 @@ std::size_t Pipeline::Impl::rx_protocol(Time now) {
       continue;
     }
     counters.segments_in.add();
-    Step step{protocol_options, counters, at(work[i].flow).protocol, now, work[i].out};
+    Step step{protocol_options, counters, pools, at(work[i].flow).protocol, now, work[i].out};
     on_segment(step, work[i].rx);
     work[i].ticket = egress.take();
     live[count++] = i;
@@ -100,7 +100,7 @@ bool Pipeline::Impl::tx(Time now) {
     const FlowId flow = delayed.pop(now);
     if (flow == kNoFlow) break;
     Outcome outcome;
-    Step step{protocol_options, counters, at(flow).protocol, now, outcome};
+    Step step{protocol_options, counters, pools, at(flow).protocol, now, outcome};
     on_delayed_ack(step);
     finish(flow, outcome, now);
   }
@@ -137,7 +137,7 @@ bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
   item.flow = flow;
   item.out = Outcome{};
   flow::ProtocolSlice& s = at(flow).protocol;
-  Step step{protocol_options, counters, s, now, item.out};
+  Step step{protocol_options, counters, pools, s, now, item.out};
   next_segment(step);
   if (item.out.transmit) {
     scheduler.pace(flow, item.out.payload_length, s.cc.pacing_bytes_per_s, now);
@@ -194,7 +194,7 @@ void Pipeline::Impl::hc_updates(Time now) {
   for (std::size_t i = 0; i < count; ++i) {
     const FlowId flow = posted[i].flow;
     Outcome outcome;
-    Step step{protocol_options, counters, at(flow).protocol, now, outcome};
+    Step step{protocol_options, counters, pools, at(flow).protocol, now, outcome};
     const bool truth = look(flow, step);
     if (!truth) ctxq.misbehaved(posted[i].client, "positions of a connection cannot be true");
     finish(flow, outcome, now);
@@ -243,5 +243,8 @@ Time Pipeline::next_deadline() const {
 }
 bool Pipeline::posted() const { return impl_->ctxq.posted(); }
 const Counters& Pipeline::counters() const { return impl_->counters; }
+std::uint32_t Pipeline::borrowed() const {
+  return impl_->pools.boards.in_use() + impl_->pools.ranges.in_use();
+}
 
 }  // namespace toe::datapath

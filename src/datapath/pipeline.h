@@ -71,6 +71,8 @@ class Pipeline {
   bool posted() const;
 
   const Counters& counters() const;
+  /// Records of loss recovery that flows have borrowed now.
+  std::uint32_t borrowed() const;
 
  private:
   struct Impl;

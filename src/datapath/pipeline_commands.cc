@@ -36,7 +36,7 @@ void Pipeline::Impl::on_flow(const flow::Command& command, Time now) {
   using Kind = flow::Command::Kind;
   flow::Flow& flow = at(command.flow);
   Outcome outcome;
-  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  Step step{protocol_options, counters, pools, flow.protocol, now, outcome};
   if (command.kind == Kind::kTimer) {
     on_timer(step);
   } else if (command.kind == Kind::kOrphan) {
@@ -67,7 +67,7 @@ void Pipeline::Impl::install(const flow::Command& command, Time now) {
   ctxq.bind(flow.post.segment, flow.post.line, command.flow);
   scheduler.reset(command.flow);
   Outcome outcome;
-  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  Step step{protocol_options, counters, pools, flow.protocol, now, outcome};
   on_start(step);
   finish(command.flow, outcome, now);
   if (command.line != 0) ctxq.announce(command, flow.post.line);
@@ -89,6 +89,7 @@ void Pipeline::Impl::remove(FlowId id, Time now) {
   table.erase(flow.pre.key);
   ctxq.unbind(flow.post.segment, flow.post.line);
   flow.protocol.closed = true;
+  give_back(pools, flow.protocol);
   flow.protocol.ack_now = flow.protocol.ack_delayed = flow.protocol.rst_pending = false;
   flow::Event event{};
   event.kind = flow::Event::Kind::kRemoved;
@@ -109,7 +110,7 @@ void Pipeline::Impl::offer_rx_ring(const flow::Command& command, Time now) {
   }
   flow.post.rx_next = command.ring;
   Outcome outcome;
-  Step step{protocol_options, counters, flow.protocol, now, outcome};
+  Step step{protocol_options, counters, pools, flow.protocol, now, outcome};
   switch_rx_ring(step, command.ring.bytes());
   finish(command.flow, outcome, now);
   free_old_rings(command.flow, 0, flow.protocol.rcv_head);

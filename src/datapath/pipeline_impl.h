@@ -2,6 +2,7 @@
 #ifndef TOE_DATAPATH_PIPELINE_IMPL_H_
 #define TOE_DATAPATH_PIPELINE_IMPL_H_
 
+#include <algorithm>
 #include <array>
 
 #include "base/limits.h"
@@ -30,6 +31,7 @@ static_assert(kEventRing >= 4 * kEventReserve);
 struct Pipeline::Impl {
   Impl(const Options& options, const Links& links)
       : protocol_options{options.immediate_ack, options.delayed_ack},
+        pools(std::min(static_cast<std::uint32_t>(links.flows.size()), kRecoveryRecords)),
         frames(links.frames),
         flows(links.flows),
         table(links.table),
@@ -81,6 +83,7 @@ struct Pipeline::Impl {
 
   Counters counters;
   ProtocolOptions protocol_options;
+  RecoveryPools pools;
   FramePool& frames;
   std::span<flow::Flow> flows;
   flow::FlowTable& table;

@@ -58,11 +58,15 @@ void take_reset(Step& t, std::int64_t seq) {
 /// Answers a segment outside the window. One with data or FIN is a retransmission whose ACK was
 /// lost: its sender waits for an answer, so it always gets one. Empty ones could be ACKs that
 /// answer our ACKs.
-void refuse(Step& t, const RxSummary& seg) {
+void refuse(Step& t, const RxSummary& seg, std::int64_t seq) {
   if ((seg.flags & wire::kRst) != 0) return;
   const bool repeats = seg.payload_length != 0 || (seg.flags & wire::kFin) != 0;
   if (repeats && (seg.flags & wire::kSyn) == 0) {
     t.s.ack_now = true;
+    const auto end = std::min(seq + seg.payload_length, static_cast<std::int64_t>(t.s.rcv_nxt));
+    if (seq >= 0 && seq < end) {
+      report_duplicate(t.s, {static_cast<std::uint64_t>(seq), static_cast<std::uint64_t>(end)});
+    }
   } else {
     challenge(t);
   }
@@ -77,7 +81,7 @@ bool checks_pass(Step& t, const RxSummary& seg, std::int64_t seq, std::int64_t s
   }
   if (!in_window(t.s, seq, seq_end)) {
     t.counters.drops.out_of_window.add();
-    refuse(t, seg);
+    refuse(t, seg, seq);
     return false;
   }
   if ((seg.flags & wire::kRst) != 0) {
@@ -156,6 +160,7 @@ void challenge(Step& t) {
 void end(Step& t, flow::Event::Close how, std::uint32_t error) {
   ProtocolSlice& s = t.s;
   s.closed = true;
+  give_back(t.pools, s);
   s.rto_at = s.persist_at = s.keepalive_at = Time::never();
   s.ack_now = s.ack_now && how == flow::Event::Close::kTimeWait;
   publish(t);
@@ -173,6 +178,12 @@ void end_if_done(Step& t) {
   ProtocolSlice& s = t.s;
   if (s.closed || !s.fin_acked || !fin_received(s)) return;
   end(t, s.active_close ? flow::Event::Close::kTimeWait : flow::Event::Close::kDone, 0);
+}
+
+void give_back(RecoveryPools& pools, ProtocolSlice& s) {
+  if (s.ranges != 0) pools.ranges.give(s.ranges);
+  s.ranges = 0;
+  s.duplicate = {};
 }
 
 void publish(Step& t) {

@@ -4,7 +4,7 @@
 // In: the ProtocolSlice of one flow and one happening: a segment, an application's update, a timer,
 //     a chance to send.
 // Out: an Outcome: snapshot for post, dma and ctxq; nothing is looked up later.
-// State: the ProtocolSlice in the Step; nothing else.
+// State: the ProtocolSlice in the Step, and the records of the pools that it names; nothing else.
 // Thread: the worker that owns the flow's group.
 // Cost: constant per call; no memory, no clock, no queue.
 // Drops: by reason in Counters::drops.
@@ -15,6 +15,7 @@
 
 #include "base/types.h"
 #include "datapath/counters.h"
+#include "datapath/recovery_pools.h"
 #include "datapath/work.h"
 #include "flow/slices.h"
 
@@ -28,10 +29,12 @@ struct ProtocolOptions {
   Nanos delayed_ack = millis(40);
 };
 
-/// One call of the stage: the slice it may change, the instant, and where results go.
+/// One call of the stage: the slice it may change with its borrowed records, the instant, and where
+/// results go.
 struct Step {
   const ProtocolOptions& options;
   Counters& counters;
+  RecoveryPools& pools;
   ProtocolSlice& s;
   Time now;
   Outcome& out;
@@ -56,6 +59,9 @@ void on_orphan(Step& t, bool reset);
 void on_abort(Step& t, std::uint32_t error, bool reset);
 /// A receive ring of `bytes` is there: switch to it (kRxSwitch), or refuse (kRxSwitchRefused).
 void switch_rx_ring(Step& t, std::uint32_t bytes);
+
+/// Gives back what the flow has borrowed; its record goes back to control.
+void give_back(RecoveryPools& pools, ProtocolSlice& s);
 
 /// End of the in-order bytes for the application (without the FIN's position).
 inline std::uint64_t rx_tail(const ProtocolSlice& s) {

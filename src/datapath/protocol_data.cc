@@ -48,11 +48,35 @@ void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
   }
 }
 
+/// The lowest part of the piece that has come before, out of order.
+flow::Range overlap(const flow::Reassembly& ranges, const Piece& piece) {
+  for (std::uint32_t i = 0; i < ranges.count(); ++i) {
+    const flow::Range common{std::max(ranges.at(i).begin, piece.begin),
+                             std::min(ranges.at(i).end, piece.end)};
+    if (common.begin < common.end) return common;
+  }
+  return {};
+}
+
+/// In-order data may reach ranges that wait beyond a gap.
+std::uint64_t join_ranges(Step& t, const Piece& piece) {
+  ProtocolSlice& s = t.s;
+  flow::Reassembly& ranges = t.pools.ranges.at(s.ranges).ranges;
+  const flow::Range twice = overlap(ranges, piece);
+  if (twice.begin < twice.end) report_duplicate(s, twice);
+  const std::uint64_t next = ranges.advance(piece.end);
+  if (ranges.empty()) {
+    t.pools.ranges.give(s.ranges);
+    s.ranges = 0;
+  }
+  return next;
+}
+
 void take_in_order(Step& t, const Piece& piece) {
   ProtocolSlice& s = t.s;
-  const bool gap = !s.ooo.empty();
+  const bool gap = s.ranges != 0;
   const std::uint64_t before = s.rcv_nxt;
-  s.rcv_nxt = s.ooo.advance(piece.end);
+  s.rcv_nxt = gap ? join_ranges(t, piece) : piece.end;
   t.counters.bytes_in.add(s.rcv_nxt - before);
   publish(t);
   t.out.hint_rx = true;
@@ -60,21 +84,44 @@ void take_in_order(Step& t, const Piece& piece) {
   judge_rx_ring(t);
 }
 
+/// False: nothing of it is wanted.
 bool take_out_of_order(Step& t, const Piece& piece) {
-  t.s.ack_now = true;  // RFC 5681 section 4.2: a duplicate ACK at once
-  if (!t.s.ooo.add(piece.begin, piece.end)) {
+  ProtocolSlice& s = t.s;
+  s.ack_now = true;  // RFC 5681 section 4.2: a duplicate ACK at once
+  if (s.ranges == 0) s.ranges = t.pools.ranges.take();
+  if (s.ranges == 0) {
     t.counters.drops.no_range.add();
     return false;
   }
-  t.counters.out_of_order.add();
-  return true;
+  ReceiveRanges& r = t.pools.ranges.at(s.ranges);
+  const flow::Range twice = overlap(r.ranges, piece);
+  if (twice.begin < twice.end) report_duplicate(s, twice);
+  const bool all_twice = twice.begin == piece.begin && twice.end == piece.end;
+  if (!r.ranges.add(piece.begin, piece.end)) {
+    t.counters.drops.no_range.add();
+    return false;
+  }
+  note_arrival(r, piece.begin);
+  if (!all_twice) t.counters.out_of_order.add();
+  return !all_twice;
+}
+
+/// RFC 2883: what of a segment lies before the in-order end was received twice.
+void report_old_bytes(Step& t, std::int64_t seq, std::int64_t seq_end) {
+  const auto end = std::min(seq_end, static_cast<std::int64_t>(t.s.rcv_nxt));
+  if (seq < 0 || seq >= end) return;
+  report_duplicate(t.s, {static_cast<std::uint64_t>(seq), static_cast<std::uint64_t>(end)});
+}
+
+std::uint64_t highest_received(Step& t) {
+  return t.s.ranges == 0 ? 0 : t.pools.ranges.at(t.s.ranges).ranges.highest();
 }
 
 void take_fin(Step& t, std::int64_t fin_at) {
   ProtocolSlice& s = t.s;
   const auto position = static_cast<std::uint64_t>(fin_at);
   if (s.rcv_fin == UINT64_MAX && fin_at >= static_cast<std::int64_t>(s.rcv_nxt) &&
-      position <= s.rcv_limit && position >= s.ooo.highest()) {
+      position <= s.rcv_limit && position >= highest_received(t)) {
     s.rcv_fin = position;
   }
 }
@@ -102,6 +149,9 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
     return;
   }
   if (has_fin) take_fin(t, seq + seg.payload_length);
+  if (seq < static_cast<std::int64_t>(s.rcv_nxt)) {
+    report_old_bytes(t, seq, seq + seg.payload_length);
+  }
   if (piece.empty()) {
     s.ack_now = true;  // repeated, beyond the window, or a FIN behind a gap: RFC 5681 section 4.2
   } else {
@@ -115,6 +165,20 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
     }
   }
   consume_fin(t);
+  // While bytes are missing, each answer says which are there (RFC 2018 section 4).
+  if (s.ranges != 0) s.sack_due = s.sack_on && s.ack_now;
+}
+
+void report_duplicate(ProtocolSlice& s, const flow::Range& twice) {
+  s.ack_now = true;
+  if (!s.sack_on) return;
+  s.sack_due = true;
+  flow::Range& known = s.duplicate;
+  if (known.begin >= known.end) {
+    known = twice;
+  } else if (twice.begin <= known.end && known.begin <= twice.end) {
+    known = {std::min(known.begin, twice.begin), std::max(known.end, twice.end)};
+  }
 }
 
 void update_rcv_limit(ProtocolSlice& s) {
@@ -172,7 +236,7 @@ void switch_rx_ring(Step& t, std::uint32_t bytes) {
     t.out.events |= Outcome::kRxSwitchRefused;
     return;
   }
-  s.rcv_switch = std::max(s.rcv_nxt, s.ooo.highest());
+  s.rcv_switch = std::max(s.rcv_nxt, highest_received(t));
   s.rcv_ring_bytes = bytes;
   update_rcv_limit(s);
   t.out.rx_switch = s.rcv_switch;

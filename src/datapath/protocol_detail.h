@@ -24,6 +24,8 @@ std::uint32_t ssthresh_after_loss(const ProtocolSlice& s);
 // protocol_data.cc
 /// Takes payload and FIN of an acceptable segment.
 void take_payload(Step& t, const RxSummary& seg, std::int64_t seq);
+/// Notes bytes that came once more: the next ACK says so, at once (RFC 2883).
+void report_duplicate(ProtocolSlice& s, const flow::Range& twice);
 /// Keeps rcv_limit in step with what the application has consumed.
 void update_rcv_limit(ProtocolSlice& s);
 /// True when the window could be opened by so much that the peer should be told (RFC 9293

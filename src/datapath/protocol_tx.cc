@@ -57,6 +57,7 @@ Sendable sendable(const ProtocolSlice& s) {
 void clear_ack_debt(ProtocolSlice& s) {
   s.ack_now = false;
   s.ack_delayed = false;
+  s.sack_due = false;
   s.last_ack_sent = s.rcv_nxt;
 }
 
@@ -112,7 +113,17 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
 
 /// Also after a rewind from the right edge of what was sent: a sequence number that the peer has
 /// passed would make it drop the acknowledgement, and two ends that both resend would never agree.
-void send_ack(Step& t) { emit(t, t.s.snd_max, 0, wire::kAck); }
+void send_ack(Step& t) {
+  ProtocolSlice& s = t.s;
+  emit(t, s.snd_max, 0, wire::kAck);
+  t.counters.pure_acks_out.add();
+  const bool duplicate = s.duplicate.begin < s.duplicate.end;
+  if (!s.sack_on || (s.ranges == 0 && !duplicate)) return;
+  const ReceiveRanges* ranges = s.ranges == 0 ? nullptr : &t.pools.ranges.at(s.ranges);
+  t.out.sack = report_sack(ranges, s.duplicate, s.ts_on ? 3 : 4);
+  if (duplicate) t.counters.dsacks_out.add();
+  s.duplicate = {};
+}
 
 void send_reset(Step& t) {
   t.s.rst_pending = false;
@@ -171,16 +182,15 @@ void next_segment(Step& t) {
   } else if (s.closed) {
     if (s.ack_now) send_ack(t);
     return;
+  } else if (s.sack_due) {
+    send_ack(t);
   } else if (rexmit_pending(s)) {
     resend_hole(t);
   } else {
     send_new(t);
   }
   if (!t.out.transmit && s.probe_pending) send_probe(t);
-  if (!t.out.transmit && s.ack_now) {
-    send_ack(t);
-    t.counters.pure_acks_out.add();
-  }
+  if (!t.out.transmit && s.ack_now) send_ack(t);
   if (!s.closed) settle(t);
 }
 

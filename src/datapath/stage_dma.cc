@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "wire/checksum.h"
+#include "wire/sack_headers.h"
 
 namespace toe::datapath {
 
@@ -18,7 +19,8 @@ void receive_payload(const Work& work, const Copy& copy, const FramePool& frames
 void transmit_payload(Work& work, const Copy& copy, const FramePool& frames,
                       const std::uint8_t* base) {
   std::uint8_t* start = frames.chunk(work.frame.chunk) + work.frame.offset;
-  std::uint8_t* target = start + copy.header->length;
+  const std::size_t headers = copy.header->length + wire::sack_option_bytes(copy.sack.count);
+  std::uint8_t* target = start + headers;
   wire::SegmentFields fields = copy.fields;
   std::uint32_t done = 0;
   for (std::uint32_t i = 0; i < copy.count; ++i) {
@@ -27,8 +29,13 @@ void transmit_payload(Work& work, const Copy& copy, const FramePool& frames,
     fields.payload.sum = wire::checksum_append(fields.payload.sum, done, sum);
     done += copy.piece[i].length;
   }
-  wire::write_headers(*copy.header, fields, start);
-  work.frame.length = static_cast<std::uint16_t>(copy.header->length + done);
+  if (copy.sack.count == 0) {
+    wire::write_headers(*copy.header, fields, start);
+  } else {
+    wire::write_sack_headers(*copy.header, fields, {copy.sack.block.data(), copy.sack.count},
+                             start);
+  }
+  work.frame.length = static_cast<std::uint16_t>(headers + done);
 }
 
 }  // namespace toe::datapath

@@ -64,6 +64,11 @@ void StagePost::transmit(const Work& work, flow::PostSlice& post, Copy& copy) co
   copy.fields.flags = out.tcp_flags;
   copy.fields.ecn = wire::kNotEct;
   copy.fields.payload.length = out.payload_length;
+  copy.sack.count = out.sack.count;
+  for (std::uint8_t i = 0; i < out.sack.count; ++i) {
+    const wire::SackBlock& block = out.sack.block[i];
+    copy.sack.block[i] = {post.irs + 1 + block.start, post.irs + 1 + block.end};
+  }
   if (out.payload_length != 0) {
     split(post.tx_ring, post.tx_switch, out.seq, copy, out.payload_length);
   }

@@ -31,6 +31,7 @@ struct Copy {
   RingPiece piece[kMaxPieces];
   const wire::HeaderTemplate* header = nullptr;  ///< TX: header to write in front
   wire::SegmentFields fields;
+  SackReport sack;  ///< blocks behind the header's options; sequence numbers
 };
 
 class StagePost {

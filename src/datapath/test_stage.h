@@ -1,7 +1,8 @@
 // Stage scripts: one flow, a virtual clock and the protocol stage, for tests of this folder.
 //
 // A test names the fields of a segment that differ from what the peer would send next. What leaves
-// is written as "FLAGS seq+length aACK", flags in the order S F R P A; take_sent() forgets it.
+// is written as "FLAGS seq+length aACK", flags in the order S F R P A, SACK blocks behind as
+// "begin-end"; take_sent() forgets it.
 #ifndef TOE_DATAPATH_TEST_STAGE_H_
 #define TOE_DATAPATH_TEST_STAGE_H_
 
@@ -35,6 +36,7 @@ class Script {
  public:
   ProtocolOptions options;
   Counters counters;
+  RecoveryPools pools{4};
   ProtocolSlice s;
   Time now{seconds(1000).ns};
   Outcome last;              ///< outcome of the last received segment, update or timer
@@ -54,7 +56,7 @@ class Script {
     s.rttvar = millis(1);
     s.rto = millis(210);
     Outcome out;
-    Step step{options, counters, s, now, out};
+    Step step{options, counters, pools, s, now, out};
     on_start(step);
     finish(out);
   }
@@ -142,7 +144,7 @@ class Script {
     for (int i = 0; scheduled_ && i < 1000; ++i) {
       scheduled_ = false;
       Outcome out;
-      Step t{options, counters, s, now, out};
+      Step t{options, counters, pools, s, now, out};
       next_segment(t);
       if (out.transmit) note(out);
       finish(out);
@@ -150,10 +152,17 @@ class Script {
   }
 
  private:
+  static std::string blocks(const SackReport& sack) {
+    std::string text;
+    for (std::uint8_t i = 0; i < sack.count; ++i) {
+      text += ' ' + std::to_string(sack.block[i].start) + '-' + std::to_string(sack.block[i].end);
+    }
+    return text;
+  }
   template <typename Call>
   void step(Call call) {
     last = Outcome{};
-    Step t{options, counters, s, now, last};
+    Step t{options, counters, pools, s, now, last};
     call(t);
     finish(last);
     if (!hold_back) transmit();
@@ -175,7 +184,8 @@ class Script {
     if ((out.tcp_flags & wire::kPsh) != 0) text += 'P';
     if ((out.tcp_flags & wire::kAck) != 0) text += 'A';
     sent_.push_back(text + ' ' + std::to_string(static_cast<std::int64_t>(out.seq)) + '+' +
-                    std::to_string(out.payload_length) + " a" + std::to_string(out.ack));
+                    std::to_string(out.payload_length) + " a" + std::to_string(out.ack) +
+                    blocks(out.sack));
     sent_window = out.window;
   }
 

@@ -7,6 +7,7 @@
 
 #include "base/frame.h"
 #include "base/types.h"
+#include "datapath/sack_report.h"
 #include "flow/messages.h"
 
 namespace toe::datapath {
@@ -82,6 +83,7 @@ struct Outcome {
   std::uint64_t ack = 0;  ///< position
   std::uint32_t tsval = 0;
   std::uint32_t tsecr = 0;
+  SackReport sack;  ///< blocks to report; only on an ACK without payload
   // To scheduler, control and statistics.
   bool schedule = false;   ///< the flow has something to send (or an ACK is due)
   bool delay_ack = false;  ///< enter the delayed-ACK queue

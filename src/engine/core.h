@@ -54,6 +54,8 @@ class Core {
 
   control::Control& control();
   const datapath::Counters& datapath_counters() const;
+  /// Records of loss recovery that flows have borrowed now.
+  std::uint32_t borrowed() const;
 
  private:
   struct Impl;

@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "base/types.h"
 #include "flow/key.h"
+#include "flow/pool.h"
 #include "flow/reassembly.h"
 #include "shm/segment_format.h"
 #include "wire/build.h"
@@ -62,6 +63,7 @@ struct ProtocolSlice {
   std::uint64_t rcv_fin = UINT64_MAX;  ///< position of the peer's FIN, once seen
   std::uint64_t last_ack_sent = 0;     ///< rcv_nxt of the last ACK that left (Last.ACK.sent)
   std::uint64_t rcv_round_pos = 0;     ///< rcv_nxt at rcv_round_start
+  PoolId ranges = 0;                   ///< out-of-order data (datapath::ReceiveRanges); 0 = none
   // Windows, congestion (RFC 5681, RFC 6582), flags.
   std::uint32_t snd_wnd = 0;  ///< peer's window in bytes, scaled
   std::uint32_t max_snd_wnd = 0;
@@ -80,6 +82,7 @@ struct ProtocolSlice {
   std::uint8_t quick_acks = 0;       ///< segments still to be acknowledged at once
   bool ack_now = false;              ///< an ACK is due: the next segment, or one of its own
   bool ack_delayed = false;          ///< an ACK waits in the delayed-ACK queue
+  bool sack_due = false;             ///< the ACK that is due reports blocks: it leaves alone
   bool pingpong = false;             ///< the application answers what it reads: delay ACKs
   bool cwnd_limited = false;         ///< cwnd bounded sending in this round
   bool fin_queued = false;           ///< the application closed its side: FIN at snd_end
@@ -126,7 +129,7 @@ struct ProtocolSlice {
   std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
   std::uint32_t rcv_ring_bytes = 0;  ///< size of the current receive ring (control sets it)
   // Cold.
-  Reassembly ooo;
+  Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
   Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
@@ -135,7 +138,8 @@ struct ProtocolSlice {
   Nanos min_rto = millis(200);
   std::uint32_t keep_count = 9;
 };
-static_assert(offsetof(ProtocolSlice, ooo) <= ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
+static_assert(offsetof(ProtocolSlice, duplicate) <=
+              ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
 
 /// What later stages need: headers, rings, statistics. Written by the post stage only.
 struct PostSlice {

@@ -48,6 +48,7 @@ Plan Plan::draw(std::uint64_t seed) {
   p.ipv6 = random.chance(0.25);
   p.late_listener = random.chance(0.25);
   p.immediate_ack = random.chance(0.1);
+  p.sack = random.chance(0.8);
   p.order_seed = random.chance(0.5) ? static_cast<std::uint32_t>(random.next() | 1) : 0;
   p.max_ring = random.pick(kRings);
   p.min_rto = random.chance(0.5) ? millis(200) : millis(5);
@@ -64,8 +65,8 @@ std::string Plan::text() const {
   std::ostringstream out;
   out << "loss " << faults.loss << ", duplicate " << faults.duplicate << ", reorder "
       << faults.reorder << ", corrupt " << faults.corrupt << ", delay " << faults.delay.ns / 1000
-      << " us, " << (ipv6 ? "IPv6" : "IPv4") << ", order seed " << order_seed << ", rings to "
-      << max_ring << ", " << congestion << ", connections:";
+      << " us, " << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "") << ", order seed "
+      << order_seed << ", rings to " << max_ring << ", " << congestion << ", connections:";
   for (const ConnectionPlan& c : connections) {
     out << ' ' << kNames[static_cast<std::size_t>(c.order)] << '/' << c.bytes;
   }

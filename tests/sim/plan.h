@@ -46,6 +46,7 @@ struct Plan {
   bool ipv6 = false;
   bool late_listener = false;
   bool immediate_ack = false;
+  bool sack = true;
   std::uint32_t order_seed = 0;
   std::uint32_t max_ring = 64 * 1024;
   Nanos min_rto = millis(200);

@@ -29,6 +29,7 @@ engine::CoreOptions options_of(const Plan& plan, test::Random& random) {
   o.control.max_flows = kFlows;
   o.control.max_time_wait = 256;
   o.control.max_rx_ring_bytes = o.control.max_tx_ring_bytes = plan.max_ring;
+  o.control.sack = plan.sack;
   o.control.min_rto = plan.min_rto;
   std::strncpy(o.control.congestion, plan.congestion, sizeof o.control.congestion - 1);
   o.secrets.isn = {random.next(), random.next()};
@@ -229,6 +230,7 @@ std::string SimEngine::leftovers() const {
   std::string text;
   if (!control.quiet()) text += " control is not quiet;";
   if (control.flows_in_use() != 0) text += " flows;";
+  if (core_->borrowed() != 0) text += " records of loss recovery;";
   if (port_.pool().free_count() != port_.pool().chunks()) text += " frames;";
   if (!segments_.empty()) text += " segments;";
   return text;
