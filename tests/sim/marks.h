@@ -10,7 +10,7 @@ namespace toe::sim {
 
 // clang-format off
 #define TOE_SIM_MARKS(X)                                                                          \
-  X(frame_lost)                                                                                   \
+  X(frame_lost) X(burst_lost) X(queue_overflow)                                                   \
   X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted) X(corruption_found)  \
       X(rto) X(fast_retransmit) X(zero_window) X(window_probe) X(delayed_ack) X(out_of_order)     \
           X(ring_switch_rx) X(ring_switch_tx) X(keepalive_probe) X(challenge_ack) X(syn_repeated) \

@@ -5,17 +5,32 @@
 namespace toe::sim {
 namespace {
 
-FaultPlan draw_faults(test::Random& random) {
+/// A bottleneck that a few connections fill, or none.
+void draw_queue(test::Random& random, netlab::Impairments& wire) {
+  static constexpr std::uint64_t kRates[] = {5'000'000, 50'000'000, 500'000'000};
+  static constexpr std::uint64_t kQueues[] = {10, 30, 200};
+  if (!random.chance(0.3)) return;
+  wire.rate = random.pick(kRates);
+  wire.queue = {random.pick(kQueues), 0};
+  if (random.chance(0.5)) wire.mark_above = {wire.queue.frames / 2, 0};
+}
+
+netlab::Impairments draw_wire(test::Random& random) {
   static constexpr double kRates[] = {0, 0, 0.001, 0.01, 0.03, 0.06};
   static constexpr Nanos kDelays[] = {micros(1), micros(20), micros(500), millis(5), millis(40)};
-  FaultPlan f;
-  f.loss = random.pick(kRates);
-  f.duplicate = random.pick(kRates);
-  f.reorder = random.pick(kRates);
-  f.corrupt = random.chance(0.3) ? random.pick(kRates) : 0;
-  f.delay = random.pick(kDelays);
-  f.late = f.delay * 3 + micros(100);
-  return f;
+  static constexpr double kMarks[] = {0, 0.01, 0.2};
+  netlab::Impairments w;
+  w.loss = random.pick(kRates);
+  if (random.chance(0.15)) w.burst = {0.003, 0.5, 1};
+  w.duplicate = random.pick(kRates);
+  w.reorder = random.pick(kRates);
+  w.corrupt = random.chance(0.3) ? random.pick(kRates) : 0;
+  w.delay = random.pick(kDelays);
+  w.reorder_by = w.delay * 3 + micros(100);
+  if (random.chance(0.3)) w.jitter = w.delay;
+  w.mark = random.pick(kMarks);
+  draw_queue(random, w);
+  return w;
 }
 
 ConnectionPlan draw_connection(test::Random& random, std::size_t index) {
@@ -40,7 +55,8 @@ Plan Plan::draw(std::uint64_t seed) {
   test::Random random(seed);
   Plan p;
   p.seed = seed;
-  p.faults = draw_faults(random);
+  p.wire[0] = draw_wire(random);
+  p.wire[1] = random.chance(0.5) ? p.wire[0] : draw_wire(random);
   const std::uint64_t count = random.between(5, 7);
   for (std::uint64_t i = 0; i < count; ++i) {
     p.connections.push_back(draw_connection(random, i));
@@ -63,10 +79,9 @@ std::string Plan::text() const {
   static constexpr const char* kNames[] = {"active", "passive", "simultaneous", "half-close",
                                            "reset",  "unread",  "linger-zero",  "death"};
   std::ostringstream out;
-  out << "loss " << faults.loss << ", duplicate " << faults.duplicate << ", reorder "
-      << faults.reorder << ", corrupt " << faults.corrupt << ", delay " << faults.delay.ns / 1000
-      << " us, " << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "") << ", order seed "
-      << order_seed << ", rings to " << max_ring << ", " << congestion << ", connections:";
+  out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
+      << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "") << ", order seed " << order_seed
+      << ", rings to " << max_ring << ", " << congestion << ", connections:";
   for (const ConnectionPlan& c : connections) {
     out << ' ' << kNames[static_cast<std::size_t>(c.order)] << '/' << c.bytes;
   }

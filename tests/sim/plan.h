@@ -9,6 +9,7 @@
 #include "base/types.h"
 #include "control/control.h"
 #include "harness/random.h"
+#include "netlab/impairments.h"
 
 namespace toe::sim {
 
@@ -33,15 +34,9 @@ struct ConnectionPlan {
   bool nodelay = false;
 };
 
-struct FaultPlan {
-  double loss = 0, duplicate = 0, reorder = 0, corrupt = 0;
-  Nanos delay{0};
-  Nanos late{0};  ///< additional delay of a reordered frame, at most
-};
-
 struct Plan {
   std::uint64_t seed = 0;
-  FaultPlan faults;
+  netlab::Impairments wire[2];  ///< by sending side
   std::vector<ConnectionPlan> connections;
   bool ipv6 = false;
   bool late_listener = false;

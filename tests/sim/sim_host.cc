@@ -121,7 +121,7 @@ void SimHost::accept_all() {
     probe.attach(lane_, *line);
     probe.line().keep_idle_s = 10;
     probe.line().keep_interval_s = 2;
-    probe.line().keep_count = 5;
+    probe.line().keep_count = 20;  // loss alone never ends a connection
     probe.options_changed();
     const bool nodelay = endpoint->plan.nodelay;
     probe.set_app_flags(shm::kKeepAlive | (nodelay ? shm::kNoDelay : 0u), true);

@@ -17,7 +17,10 @@ constexpr Nanos kQuietLimit = seconds(3600);
 }  // namespace
 
 Simulation::Simulation(std::uint64_t seed)
-    : plan_(Plan::draw(seed)), random_(seed ^ 0x5eed), wire_(kChunks) {
+    : plan_(Plan::draw(seed)),
+      random_(seed ^ 0x5eed),
+      wire_(kChunks),
+      impairers_{{plan_.wire[0], seed * 2}, {plan_.wire[1], seed * 2 + 1}} {
   wire_.set_now(clock_.now);
   for (int side = 0; side < 2; ++side) {
     engines_[side] =
@@ -187,37 +190,33 @@ void Simulation::print(int from, const wire::TcpSegment& s) const {
 }
 
 port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
-  const FaultPlan& faults = plan_.faults;
-  Marks& marks = verdict_.marks;
   for (std::size_t i = 0; i < bytes.size(); i += i < 64 ? 1 : 61) {
     verdict_.digest = (verdict_.digest ^ bytes[i]) * 0x100000001b3u;
   }
   verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
   watch(from, bytes);
+  const netlab::Verdict verdict = impairers_[from].decide(bytes, clock_.now);
+  netlab::carry_out(verdict, bytes);
+  if (trace_ && verdict.copies == 0) std::printf("             lost\n");
+  mark_fate(verdict, plan_.wire[from].delay);
+  static_assert(netlab::Verdict::kMaxCopies <= port::Fate::kMaxCopies);
   port::Fate fate;
-  fate.delay.fill(faults.delay);
-  if (faults.delay >= millis(1)) marks.hit(Mark::frame_delayed);
-  if (random_.chance(faults.loss)) {
-    marks.hit(Mark::frame_lost);
-    if (trace_) std::printf("             lost\n");
-    fate.copies = 0;
-    return fate;
-  }
-  if (random_.chance(faults.duplicate)) {
-    marks.hit(Mark::frame_duplicated);
-    fate.copies = 2;
-    fate.delay[1] = faults.delay + micros(static_cast<std::int64_t>(random_.below(300)));
-  }
-  if (random_.chance(faults.reorder)) {
-    marks.hit(Mark::frame_reordered);
-    const auto late = random_.below(static_cast<std::uint64_t>(faults.late.ns));
-    fate.delay[0] = faults.delay + Nanos{static_cast<std::int64_t>(late)};
-  }
-  if (random_.chance(faults.corrupt)) {
-    marks.hit(Mark::frame_corrupted);
-    bytes[random_.below(bytes.size())] ^= static_cast<std::uint8_t>(1u << random_.below(8));
+  fate.copies = verdict.copies;
+  for (unsigned i = 0; i < verdict.copies; ++i) {
+    fate.delay[i] = verdict.departure[i] - clock_.now;
   }
   return fate;
+}
+
+void Simulation::mark_fate(const netlab::Verdict& verdict, Nanos delay) {
+  Marks& marks = verdict_.marks;
+  marks.hit(Mark::frame_delayed, delay >= millis(1));
+  marks.hit(Mark::frame_lost, verdict.drop == netlab::Drop::kLoss);
+  marks.hit(Mark::burst_lost, verdict.drop == netlab::Drop::kBurst);
+  marks.hit(Mark::queue_overflow, verdict.drop == netlab::Drop::kQueueFull);
+  marks.hit(Mark::frame_duplicated, verdict.copies > 1);
+  marks.hit(Mark::frame_reordered, verdict.reordered);
+  marks.hit(Mark::frame_corrupted, verdict.flip.has_value());
 }
 
 /// Reads what leaves, for marks that only the wire can tell.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "netlab/impairer.h"
 #include "port/mem/mem_wire.h"
 #include "sim/marks.h"
 #include "sim/plan.h"
@@ -46,6 +47,7 @@ class Simulation {
   void collect_marks();
   port::Fate impair(int from, std::span<std::uint8_t> bytes);
   void print(int from, const wire::TcpSegment& s) const;
+  void mark_fate(const netlab::Verdict& verdict, Nanos delay);
   void watch(int from, std::span<const std::uint8_t> bytes);
 
   const bool trace_ = std::getenv("SIM_TRACE") != nullptr;
@@ -54,6 +56,7 @@ class Simulation {
   Verdict verdict_;
   test::Random random_;
   port::MemWire wire_;
+  netlab::Impairer impairers_[2];  ///< by sending side
   std::unique_ptr<SimEngine> engines_[2];
   std::unique_ptr<SimHost> client_, victim_, server_;
   std::map<std::uint16_t, std::uint32_t> number_of_port_;
