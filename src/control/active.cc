@@ -140,7 +140,7 @@ void Control::Impl::on_syn_sent(std::uint32_t id, const wire::TcpSegment& s) {
     return;
   }
   if ((s.flags & wire::kSyn) == 0 || busy()) return;
-  take_syn_options(a, s);
+  take_syn(a, facts_of(s), s);
   if (ack) return install_active(id, s);
   a.state = Attempt::State::kSynReceived;  // simultaneous open
   a.retries = 0;

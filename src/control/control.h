@@ -21,6 +21,13 @@
 
 namespace toe::control {
 
+/// When a SYN is answered without keeping a record of it.
+enum class SynCookies : std::uint8_t {
+  kNever,
+  kWhenFull,  ///< backlog or table of half-open connections full
+  kAlways,    ///< for tests
+};
+
 /// Settings with defaults and reasons. Read once.
 struct Options {
   std::uint32_t max_flows = kDefaultMaxFlows;
@@ -35,6 +42,8 @@ struct Options {
   Nanos initial_rto = seconds(1);  ///< RFC 6298
   std::uint32_t syn_retries = 6;   ///< as Linux tcp_syn_retries
   std::uint32_t synack_retries = 5;
+  SynCookies syn_cookies = SynCookies::kWhenFull;  ///< as Linux tcp_syncookies
+  std::uint16_t link_mtu = 1500;  ///< of DEV: bounds the MSS where no route is looked up
   std::uint32_t retries2 = 15;    ///< give-up, as Linux tcp_retries2
   Nanos fin_wait2 = seconds(60);  ///< orphans only, as Linux tcp_fin_timeout
   std::uint32_t max_orphans = 8192;
@@ -79,6 +88,9 @@ struct Dump {
   X(syn_dropped_backlog) \
   X(syn_dropped_limit) \
   X(syn_no_listener) \
+  X(syn_cookies_sent) \
+  X(syn_cookies_received) \
+  X(syn_cookies_failed) \
   X(time_wait_created) \
   X(time_wait_reused) \
   X(timeouts) \

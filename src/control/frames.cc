@@ -43,9 +43,16 @@ bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {
   }
   if ((s.flags & (wire::kSyn | wire::kAck | wire::kRst)) == wire::kSyn) {
     on_syn(s, least_iss);
-  } else {
-    on_stray(s);
+    return false;
   }
+  SynFacts syn;
+  if (brings_cookie(s, syn)) {
+    const std::uint32_t id = recall_attempt(s, syn);
+    if (id == kNil) return false;
+    // If a route has to be waited for, the SYN-ACK is repeated then, and with it this ACK.
+    return advance_passive(id) && on_syn_received(id, s, frame);
+  }
+  on_stray(s);
   return false;
 }
 

@@ -2,11 +2,7 @@
 #ifndef TOE_CONTROL_IMPL_H_
 #define TOE_CONTROL_IMPL_H_
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <deque>
-#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -17,18 +13,12 @@
 #include "control/records.h"
 #include "control/routes.h"
 #include "control/segments.h"
+#include "control/syn_cookies.h"
 #include "control/time_wait.h"
 #include "control/timers.h"
 #include "wire/parse.h"
 
 namespace toe::control {
-
-inline constexpr std::uint32_t kEventsPerPoll = 128;
-inline constexpr std::uint32_t kTimersPerPoll = 128;
-inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
-inline constexpr std::uint32_t kMaxDumps = 16;
-inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
-inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
 
 struct Control::Impl {
   Impl(const Options& o, const Secrets& s, const Links& l);
@@ -58,6 +48,8 @@ struct Control::Impl {
   void send_reset(const wire::TcpSegment& cause);
   void send_attempt_reset(const Attempt& a);
   bool fill_addresses(const Attempt& a, wire::TcpSegmentHeader& h);
+  std::uint16_t own_mss(std::uint32_t mtu, const IpAddr& remote, std::uint32_t limit) const;
+  std::uint16_t initial_window() const;
   std::uint32_t timestamp(std::uint32_t offset) const;
   std::uint32_t initial_sequence(const flow::FlowKey& key) const;
   std::uint32_t timestamp_offset(const flow::FlowKey& key) const;
@@ -67,10 +59,18 @@ struct Control::Impl {
   bool on_syn_received(std::uint32_t id, const wire::TcpSegment& s, Frame frame);
   bool on_handshake_ack(std::uint32_t id, const wire::TcpSegment& s, Frame frame);
   void go_on_passive(std::uint32_t id);
+  bool advance_passive(std::uint32_t id);
   bool install_passive(std::uint32_t id, const wire::TcpSegment& s);
   void on_attempt_timer(std::uint32_t id);
   std::uint8_t window_scale(const shm::SocketOptions& o) const;
-  void take_syn_options(Attempt& a, const wire::TcpSegment& s);
+  void take_syn(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s);
+  std::uint32_t open_attempt(std::uint32_t listener, const wire::TcpSegment& s);
+
+  // passive_cookies.cc
+  void answer_by_cookie(const Listener& l, const wire::TcpSegment& s);
+  bool brings_cookie(const wire::TcpSegment& s, SynFacts& syn);
+  std::uint32_t recall_attempt(const wire::TcpSegment& s, const SynFacts& syn);
+  flow::HashKey cookie_secret() const { return {secrets.isn.k1 ^ secrets.random, ~secrets.isn.k0}; }
 
   // active.cc: connections from here.
   void on_connect(const Request& r);
@@ -209,6 +209,7 @@ struct Control::Impl {
   Counters counters;
   Time now{};
   bool stopping = false;
+  Time last_cookie{};  ///< no cookie can come back long after it
 
   const Congestion* default_congestion;
   std::vector<Conn> conns;

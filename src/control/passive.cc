@@ -9,26 +9,23 @@ namespace {
 
 using wire::SeqNum;
 
-constexpr Nanos kPatience = seconds(3);      ///< a SYN waits this long for route or steering
-constexpr std::uint16_t kDefaultMss4 = 536;  // RFC 9293 section 3.7.1
-constexpr std::uint16_t kDefaultMss6 = 1220;
+constexpr Nanos kPatience = seconds(3);            ///< a SYN waits this long for route or steering
 constexpr Nanos kChallengeInterval = millis(500);  // as Linux tcp_invalid_ratelimit
-constexpr std::uint16_t kMinMss = 48;              // as Linux: less only makes work
 
 void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
 
-void Control::Impl::take_syn_options(Attempt& a, const wire::TcpSegment& s) {
-  const std::uint16_t absent = a.key.remote.is_v4() ? kDefaultMss4 : kDefaultMss6;
-  a.peer_mss = std::max(kMinMss, s.options.mss == 0 ? absent : s.options.mss);
-  a.ts_on = s.options.has_timestamp;
+// `s` carries the peer's newest timestamp and window.
+void Control::Impl::take_syn(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s) {
+  a.irs = syn.irs;
+  a.peer_mss = syn.mss;
+  a.ts_on = syn.timestamps;
   a.ts_recent = s.options.tsval;
-  a.wscale_on = s.options.has_wscale;
-  a.sack_on = s.options.sack_permitted && options.sack;
-  a.peer_wscale = std::min(s.options.wscale, wire::kMaxWindowShift);
+  a.wscale_on = syn.wscale_on;
+  a.peer_wscale = syn.wscale;
+  a.sack_on = syn.sack_on && options.sack;
   a.peer_window = s.window;
-  a.irs = s.seq;
 }
 
 // `least_iss`: 0, or where the sequence numbers of an old connection end (RFC 6191).
@@ -41,48 +38,76 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   }
   Listener& l = listeners[on];
   count(counters.syn_received);
-  if (l.embryos.count + l.queued > l.backlog) return count(counters.syn_dropped_backlog);
+  if (l.queued > l.backlog) return count(counters.syn_dropped_backlog);
+  if (busy()) return count(counters.syn_dropped_limit);
+  const bool always = options.syn_cookies == SynCookies::kAlways && l.marked;
+  const std::uint32_t id =
+      always || l.embryos.count + l.queued > l.backlog ? kNil : open_attempt(on, s);
+  if (id == kNil) {
+    if (options.syn_cookies != SynCookies::kNever && l.marked) return answer_by_cookie(l, s);
+    return count(counters.syn_dropped_backlog);
+  }
+  Attempt& a = attempts[id];
+  take_syn(a, facts_of(s), s);
+  a.iss = initial_sequence(a.key);
+  if (least_iss != 0 && SeqNum{a.iss} < SeqNum{least_iss}) a.iss = least_iss;
+  go_on_passive(id);
+}
+
+// A record of the handshake that `s` begins or ends, in state kWaitMark; what it negotiates is for
+// the caller to fill in. kNil: a limit is reached.
+std::uint32_t Control::Impl::open_attempt(std::uint32_t on, const wire::TcpSegment& s) {
   const bool full = busy() || free_attempts.size() <= kSparedAttempts;
   const std::uint32_t id = full ? kNil : new_attempt();
-  if (id == kNil) return count(counters.syn_dropped_limit);
+  if (id == kNil) {
+    count(counters.syn_dropped_limit);
+    return kNil;
+  }
   Attempt& a = attempts[id];
   a.key = {s.dst, s.src, s.dst_port, s.src_port};
   a.route = routes.acquire(s.src, kSparedAttempts);
   if (a.route == kNil) {
     free_attempts.push_back(id);
-    return count(counters.syn_dropped_limit);
+    count(counters.syn_dropped_limit);
+    return kNil;
   }
-  take_syn_options(a, s);
+  Listener& l = listeners[on];
   a.own_wscale = window_scale(l.options);
   a.vlan = s.vlan;
   a.listener = on;
-  a.iss = initial_sequence(a.key);
-  if (least_iss != 0 && SeqNum{a.iss} < SeqNum{least_iss}) a.iss = least_iss;
   a.ts_offset = timestamp_offset(a.key);
   a.state = Attempt::State::kWaitMark;
   push_back(l.embryos, id, [this](std::uint32_t i) -> Link& { return attempts[i].siblings; });
   port_uses.add(a.key.local, a.key.local_port);
   index_attempt(id);
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + kPatience);
-  go_on_passive(id);
+  return id;
 }
 
-// Takes the next step that nothing stands in the way of.
+// Answers the SYN unless something still has to be waited for.
 void Control::Impl::go_on_passive(std::uint32_t id) {
+  if (advance_passive(id)) send_syn(attempts[id]);
+}
+
+// True: the attempt is in SYN-RECEIVED. False: it waits for steering or a route, or was dropped.
+bool Control::Impl::advance_passive(std::uint32_t id) {
   Attempt& a = attempts[id];
   stop_waiting(id);
   a.state = Attempt::State::kWaitMark;
-  if (!listeners[a.listener].marked) return;
+  if (!listeners[a.listener].marked) return false;
   RouteEntry& e = routes.at(a.route);
   if (!e.known) {
     a.state = Attempt::State::kWaitRoute;
     push_back(e.waiters, id, [this](std::uint32_t i) -> Link& { return attempts[i].waiting; });
-    return;
+    return false;
   }
-  if (e.route.kind != Route::Kind::kDirect) return drop_attempt(id);
+  if (e.route.kind != Route::Kind::kDirect) {
+    drop_attempt(id);
+    return false;
+  }
   a.state = Attempt::State::kSynReceived;
-  send_syn(a);
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + options.initial_rto);
+  return true;
 }
 
 // Retransmission of SYN and SYN-ACK with exponential backoff, and the end of all waiting.
@@ -174,6 +199,10 @@ bool Control::Impl::on_handshake_ack(std::uint32_t id, const wire::TcpSegment& s
 bool Control::Impl::install_passive(std::uint32_t id, const wire::TcpSegment& s) {
   const Attempt a = attempts[id];
   Listener& l = listeners[a.listener];
+  if (l.queued > l.backlog) {  // as Linux: the peer will ask again
+    count(counters.syn_dropped_backlog);
+    return false;
+  }
   Segment& segment = *segments[l.segment];
   const std::uint32_t conn = new_conn(segment, l.uid);
   if (conn == kNil) {

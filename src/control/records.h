@@ -26,7 +26,13 @@ inline constexpr std::uint32_t kMaxHolders = 1024;          ///< processes that 
 inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;  ///< own ones, and as many of others
 static_assert(2 * kMaxSegmentsPerClient * shm::kContexts <= CommandQueue::kWorkMargin,
               "all contexts of a client can be closed at once");
-inline constexpr std::uint32_t kMaxBacklog = 16383;  ///< somaxconn is 4096; entries of 4 bytes
+inline constexpr std::uint32_t kEventsPerPoll = 128;
+inline constexpr std::uint32_t kTimersPerPoll = 128;
+inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
+inline constexpr std::uint32_t kMaxDumps = 16;
+inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
+inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
+inline constexpr std::uint32_t kMaxBacklog = 16383;     ///< somaxconn is 4096; entries of 4 bytes
 
 /// A connection before it is established. Passive: nothing else exists for it. Active: `conn` has
 /// the line that the application watches.

@@ -55,21 +55,30 @@ bool Control::Impl::fill_addresses(const Attempt& a, wire::TcpSegmentHeader& h) 
   return true;
 }
 
+// The MSS to announce; `limit` is TCP_MAXSEG, 0 = none.
+std::uint16_t Control::Impl::own_mss(std::uint32_t mtu, const IpAddr& remote,
+                                     std::uint32_t limit) const {
+  const std::uint32_t mss = std::max(mtu, kMinMtu) - (remote.is_v4() ? 40 : 60);
+  return static_cast<std::uint16_t>(limit != 0 ? std::min(mss, limit) : mss);
+}
+
+// The window of a SYN-ACK, never scaled (RFC 7323 section 2.2).
+std::uint16_t Control::Impl::initial_window() const {
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(options.initial_ring_bytes, 65535));
+}
+
 // The options of a SYN go out always; those of a SYN-ACK as far as the peer sent them.
 void Control::Impl::send_syn(Attempt& a) {
   wire::TcpSegmentHeader h;
   if (!fill_addresses(a, h)) return;
   const bool answer = a.state == Attempt::State::kSynReceived;
-  const std::uint32_t mtu = std::max<std::uint32_t>(routes.at(a.route).route.mtu, kMinMtu);
   const std::uint32_t limit =
       a.listener != kNil ? listeners[a.listener].options.max_segment : a.options.max_segment;
-  std::uint32_t mss = mtu - (a.key.remote.is_v4() ? 40 : 60);
-  if (limit != 0) mss = std::min(mss, limit);
-  a.own_mss = static_cast<std::uint16_t>(mss);
+  a.own_mss = own_mss(routes.at(a.route).route.mtu, a.key.remote, limit);
   h.flags = answer ? wire::kSyn | wire::kAck : wire::kSyn;
   h.seq = a.iss;
   h.ack = answer ? a.irs + 1 : 0;
-  h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(options.initial_ring_bytes, 65535));
+  h.window = initial_window();
   h.options.mss = a.own_mss;
   h.options.sack_permitted = answer ? a.sack_on : options.sack;
   h.options.has_timestamp = !answer || a.ts_on;

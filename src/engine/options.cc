@@ -26,6 +26,8 @@ constexpr OptionSpec kOptions[] = {
      "congestion control of connections that do not choose one"},
     {"min-rto", OptionType::kDuration, "200ms", 1000 * kMicro, 60 * kSecond, "TIME",
      "least retransmission timeout; 200ms as Linux, lower in a data centre"},
+    {"syn-cookies", OptionType::kChoice, "auto", 0, 0, "auto|never|always",
+     "answer SYNs without keeping a record of them: when the backlog is full, never, or always"},
     {"ack", OptionType::kChoice, "delayed", 0, 0, "delayed|immediate",
      "acknowledge as Linux does, or every data segment at once"},
     {"rx-csum", OptionType::kChoice, "auto", 0, 0, "auto|verify|trust",

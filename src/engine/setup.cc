@@ -136,6 +136,11 @@ CoreOptions Engine::core_options() const {
   control.max_rx_ring_bytes = static_cast<std::uint32_t>(settings_.number("max-rx-buffer"));
   control.max_tx_ring_bytes = static_cast<std::uint32_t>(settings_.number("max-tx-buffer"));
   control.min_rto = settings_.duration("min-rto");
+  const std::string& cookies = settings_.text("syn-cookies");
+  control.syn_cookies = cookies == "never"    ? control::SynCookies::kNever
+                        : cookies == "always" ? control::SynCookies::kAlways
+                                              : control::SynCookies::kWhenFull;
+  control.link_mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(device_.mtu, 65535));
   control.partial_checksum_ok = static_cast<std::uint8_t>(options.datapath.rx_checksum);
   std::snprintf(control.congestion, sizeof control.congestion, "%s", settings_.text("cc").c_str());
   options.secrets.isn = {random_word(), random_word()};

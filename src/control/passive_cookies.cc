@@ -1,0 +1,71 @@
+// Handshakes without a record: what happens to SYNs for which a listener or the table of half-open
+// connections has no room.
+#include <algorithm>
+
+#include "control/impl.h"
+
+namespace toe::control {
+namespace {
+
+void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+
+std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'000'000); }
+
+}  // namespace
+
+// A flood of SYNs with forged sources must not fill the route cache: the answer goes back to where
+// the SYN came from, as that of an RST.
+void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& s) {
+  const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
+  const SynFacts syn = facts_of(s);
+  const auto iss = make_cookie(key, syn, now, cookie_secret());
+  if (!iss) return count(counters.syn_dropped_backlog);
+  wire::TcpSegmentHeader h = wire::reply_header(s);
+  h.flags = wire::kSyn | wire::kAck;
+  h.seq = *iss;
+  h.ack = s.seq + 1;
+  h.window = initial_window();
+  h.options.mss = own_mss(options.link_mtu, s.src, l.options.max_segment);
+  h.options.has_timestamp = syn.timestamps;
+  h.options.tsval = cookie_timestamp(clock_ms(now), syn) + timestamp_offset(key);
+  h.options.tsecr = s.options.tsval;
+  h.options.has_wscale = syn.timestamps && syn.wscale_on;
+  h.options.wscale = window_scale(l.options);
+  h.options.sack_permitted = syn.timestamps && syn.sack_on && options.sack;
+  last_cookie = now;
+  count(counters.syn_cookies_sent);
+  send(h);
+}
+
+// The ACK of a handshake that no record stands for: fills `syn`.
+bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
+  if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;
+  if (last_cookie == Time{} || now - last_cookie > kCookiePeriod * 2 || stopping) return false;
+  if (find_listener(s.dst, s.dst_port) == kNil) return false;
+  const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
+  syn.irs = s.seq - 1;
+  if (!read_cookie(key, s.ack - 1, now, cookie_secret(), syn)) {
+    count(counters.syn_cookies_failed);
+    return false;
+  }
+  if (s.options.has_timestamp) {
+    read_cookie_timestamp(s.options.tsecr - timestamp_offset(key), syn);
+  }
+  count(counters.syn_cookies_received);
+  return true;
+}
+
+// The attempt that a cookie brings back; kNil: no room, the peer will repeat what it sends.
+std::uint32_t Control::Impl::recall_attempt(const wire::TcpSegment& s, const SynFacts& syn) {
+  const std::uint32_t on = find_listener(s.dst, s.dst_port);
+  const std::uint32_t id = open_attempt(on, s);
+  if (id == kNil) return kNil;
+  Attempt& a = attempts[id];
+  take_syn(a, syn, s);
+  a.iss = s.ack - 1;
+  a.own_mss = own_mss(options.link_mtu, s.src, listeners[on].options.max_segment);
+  a.retries = 1;  // the round trip was not timed
+  return id;
+}
+
+}  // namespace toe::control
