@@ -79,31 +79,6 @@ const char* state_word(std::uint8_t state) {
   return state < words.size() ? words[state] : words[0];
 }
 
-const char* kernel_reason_word(shm::KernelReason reason) {
-  static constexpr std::array words = {"none",
-                                       "no-engine",
-                                       "version",
-                                       "not-listening",
-                                       "not-tcp",
-                                       "other-namespace",
-                                       "not-our-address",
-                                       "other-device",
-                                       "own-address",
-                                       "unreachable",
-                                       "option",
-                                       "port-taken",
-                                       "limit",
-                                       "netfilter",
-                                       "congestion-control",
-                                       "io-uring",
-                                       "bound",
-                                       "other-user",
-                                       "internal"};
-  static_assert(words.size() == static_cast<std::size_t>(shm::KernelReason::kCount));
-  const auto index = static_cast<std::size_t>(reason);
-  return index < words.size() ? words[index] : "unknown";
-}
-
 std::string conns_json(std::span<const control::ConnRecord> records, bool with_time_wait,
                        bool truncated) {
   Json conns = Json::array();

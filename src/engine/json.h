@@ -22,8 +22,6 @@ namespace toe::engine {
 std::string address_text(const IpAddr& address, std::uint16_t port);
 /// The state's word as ss prints it, from the kernel's TCP_* number.
 const char* state_word(std::uint8_t state);
-/// The reason's word in status and in messages.
-const char* kernel_reason_word(shm::KernelReason reason);
 
 /// `with_time_wait`: TIME-WAIT records are listed among the connections.
 std::string conns_json(std::span<const control::ConnRecord> records, bool with_time_wait,

@@ -39,12 +39,6 @@ TEST(Json, StateWords) {
   EXPECT_STREQ(state_word(200), "UNKNOWN");
 }
 
-TEST(Json, ReasonWords) {
-  EXPECT_STREQ(kernel_reason_word(shm::KernelReason::kNoEngine), "no-engine");
-  EXPECT_STREQ(kernel_reason_word(shm::KernelReason::kInternal), "internal");
-  EXPECT_STREQ(kernel_reason_word(static_cast<shm::KernelReason>(99)), "unknown");
-}
-
 TEST(Json, ConnectionsAndListeners) {
   std::vector<ConnRecord> rows = {record(ConnRecord::Kind::kConnection, 1),
                                   record(ConnRecord::Kind::kListener, 10),

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/clock.h"
+#include "shm/kernel_reason.h"
 
 namespace toe::engine {
 namespace {
@@ -40,7 +41,7 @@ StatusFacts::Process process_of(const Client& client) {
   for (std::size_t i = 0; i < client.kernel.size(); ++i) {
     if (client.kernel[i] == 0) continue;
     process.kernel += client.kernel[i];
-    process.reasons[kernel_reason_word(static_cast<shm::KernelReason>(i))] = client.kernel[i];
+    process.reasons[shm::kernel_reason_word(static_cast<shm::KernelReason>(i))] = client.kernel[i];
   }
   return process;
 }

@@ -11,11 +11,19 @@
 #include <atomic>
 #include <cstdint>
 
+#if defined(__SANITIZE_THREAD__)
+#define TOE_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TOE_THREAD_SANITIZER 1
+#endif
+#endif
+
 namespace toe::shm {
 
 /// Thread sanitizer does not follow fences; a read-modify-write in their place it does.
 inline void full_fence() {
-#if defined(__SANITIZE_THREAD__)
+#if defined(TOE_THREAD_SANITIZER)
   static std::atomic<std::uint32_t> stand_in{0};
   stand_in.fetch_add(0, std::memory_order_seq_cst);
 #else
