@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "libtoe/libc.h"
+#include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
 namespace {
@@ -22,7 +23,7 @@ bool is_mapped(const std::uint8_t (&address)[16]) {
 
 bool to_mapped(const sockaddr* address, socklen_t length, std::uint8_t (&out)[16],
                std::uint16_t& port) {
-  if (address == nullptr || length < sizeof(sa_family_t)) return false;
+  if (!may_be_mapped(address) || length < sizeof(sa_family_t)) return false;
   if (address->sa_family == AF_INET && length >= sizeof(sockaddr_in)) {
     sockaddr_in in;
     std::memcpy(&in, address, sizeof(in));
@@ -42,7 +43,7 @@ bool to_mapped(const sockaddr* address, socklen_t length, std::uint8_t (&out)[16
 }
 
 int from_mapped(const std::uint8_t (&address)[16], std::uint16_t port, int family, AddressOut out) {
-  if (out.address == nullptr || out.length == nullptr) return -EFAULT;
+  if (!may_be_mapped(out.address) || !may_be_mapped(out.length)) return -EFAULT;
   if (static_cast<int>(*out.length) < 0) return -EINVAL;
   sockaddr_storage name{};
   socklen_t length = 0;

@@ -1,17 +1,16 @@
 #include "libtoe/blocking.h"
 
-#include <time.h>
-
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <span>
 
+#include "libtoe/cancel.h"
 #include "libtoe/libc.h"
 
 namespace toe::libtoe {
 namespace {
 
-/// Without a context of its own a thread looks this often.
-constexpr std::int64_t kPollNs = 1'000'000;
 /// Without an engine a listener looks for one this often.
 constexpr std::int64_t kRetryNs = 1'000'000'000;
 
@@ -37,31 +36,29 @@ Lane& lane_of(Socket& socket, Want want) {
   return want == Want::kAcceptable ? socket.listener.lane() : socket.connection.lane();
 }
 
+std::uint32_t line_index_of(Socket& socket, Want want) {
+  return want == Want::kAcceptable ? socket.listener.line_index() : socket.connection.line_index();
+}
+
 shm::Line& line_of(Socket& socket, Want want) {
   return want == Want::kAcceptable ? socket.listener.line() : socket.connection.line();
 }
 
-int poll_without_context(Socket& socket, Want want, Deadline& deadline, int kernel_fd) {
-  for (;;) {
-    if (satisfied(socket, want)) return 0;
-    const std::int64_t left = deadline.left();
-    if (left == 0) return -EAGAIN;
-    pollfd kernel{kernel_fd, POLLIN, 0};
-    const timespec nap{0, left < 0 ? kPollNs : std::min(left, kPollNs)};
-    const int n = libc().ppoll(&kernel, kernel_fd >= 0 ? 1 : 0, &nap, nullptr);
-    if (n > 0) return 0;
-    if (n < 0 && (deadline.limited() || !restarts_after_signal())) return -EINTR;
-    Runtime::get().check_life();
-  }
-}
-
-struct Round {
+/// One blocking call: what it waits for and how it sleeps.
+struct Call {
   Socket& socket;
   Want want;
   Deadline& deadline;
   int kernel_fd;
+  std::uint32_t use = line_of(socket, want).generation.load(std::memory_order_relaxed);
 
-  bool done() const { return satisfied(socket, want); }
+  /// Another thread has closed the socket; its line may be another connection's by now.
+  bool over() const {
+    if (socket.fds.load(std::memory_order_relaxed) == 0) return true;
+    return want != Want::kAcceptable &&  // the kernel's side lives on
+           line_of(socket, want).generation.load(std::memory_order_relaxed) != use;
+  }
+  bool done() const { return over() || satisfied(socket, want); }
 
   void arm(Lane& lane) const {
     shm::Line& line = line_of(socket, want);
@@ -71,39 +68,70 @@ struct Round {
     shm::full_fence();  // interest before the look
   }
 
-  // 0: look again; 1: the kernel side is ready; else a negative errno.
-  int sleep(WaitContext& waiter) const {
+  // A handler has run, or (the kernel says so) a signal of which nothing is known has come.
+  bool gives_up(SignalWatch& signals, bool interrupted) const {
+    if (!signals.any() && !interrupted) return false;
+    return deadline.limited() || !restarts_after_signal(signals);
+  }
+
+  // `sleep_until(fds, left)` sleeps as WaitContext::sleep. 0: look again; 1: the kernel side is
+  // ready; else a negative errno.
+  template <typename Sleep>
+  int sleep(SignalWatch& signals, Sleep sleep_until) const {
+    if (gives_up(signals, false)) return -EINTR;
     const std::int64_t left = deadline.left();
     if (left == 0) return -EAGAIN;
     std::array<pollfd, WaitContext::kOwnFds + 1> fds{};
+    fds[WaitContext::kCallersFd].fd = -1;
     fds.back() = {kernel_fd, POLLIN, 0};
-    waiter.fall_asleep();
-    if (waiter.pending() || done()) {
-      waiter.wake_up();
-      return 0;
-    }
-    const int n = waiter.sleep(fds, left, nullptr);
-    waiter.wake_up();
-    if (fds[WaitContext::kOwnFds - 1].revents != 0) Runtime::get().check_life();
-    if (n == -EINTR) return deadline.limited() || !restarts_after_signal() ? -EINTR : 0;
+    const int n = sleep_until(std::span<pollfd>(fds), left);
+    if (n == -EINTR) return gives_up(signals, true) ? -EINTR : 0;
     return n > 0 ? 1 : 0;
   }
 };
 
-int wait_with(WaitContext& waiter, Lane& lane, const Round& round) {
+int sleep_alone(WaitContext& waiter, const Call& call, std::span<pollfd> fds, std::int64_t left) {
+  waiter.fall_asleep();
+  int n = 0;
+  if (!waiter.pending() && !call.done()) n = waiter.sleep(fds, left, nullptr);
+  waiter.wake_up();
+  if (fds[WaitContext::kLifeFd].revents != 0) Runtime::get().check_life();
+  return n;
+}
+
+int wait_with(WaitContext& waiter, Lane& lane, const Call& call) {
+  SignalWatch signals(waiter.kick_fd());
   const std::int64_t start = now_ns();
   int result = 0;
   std::uint32_t hints = 0;
-  for (;;) {
+  while (result == 0) {
     hints += waiter.discard();
-    round.arm(lane);
-    if (round.done()) break;
-    if (waiter.spin([&round] { return round.done(); })) continue;
-    result = round.sleep(waiter);
-    if (result != 0) break;
+    call.arm(lane);
+    if (call.done()) break;
+    if (waiter.spin([&call] { return call.done(); })) continue;
+    result = call.sleep(signals, [&](std::span<pollfd> fds, std::int64_t left) {
+      return sleep_alone(waiter, call, fds, left);
+    });
   }
   const auto yield_ns = static_cast<std::int64_t>(waiter.client().profile().yield_ns);
   waiter.policy().on_wait_end(now_ns() - start, yield_ns, hints);
+  return result > 0 ? 0 : result;
+}
+
+int wait_in_crowd(Attachment& attachment, const Call& call) {
+  Lane& line_lane = lane_of(call.socket, call.want);
+  Lane* lane = attachment.home.lane(line_lane.segment());
+  if (lane == nullptr) return -ENOBUFS;  // has one: every line of ours was given through it
+  Crowd::Member member(attachment.crowd, &lane->segment(), line_index_of(call.socket, call.want));
+  SignalWatch signals(member.wake_fd());
+  int result = 0;
+  while (result == 0) {
+    call.arm(*lane);
+    if (call.done()) break;
+    result = call.sleep(signals, [&](std::span<pollfd> fds, std::int64_t left) {
+      return member.sleep(fds, left, nullptr, [&call] { return call.done(); });
+    });
+  }
   return result > 0 ? 0 : result;
 }
 
@@ -116,11 +144,13 @@ std::int64_t Deadline::left() {
   return std::max<std::int64_t>(0, end_ns_ - now);
 }
 
-// Which handler ran is not known, so one without SA_RESTART is enough to interrupt.
-bool restarts_after_signal() {
+// A signal whose handler was not installed through libtoe: any handler without SA_RESTART may have
+// been the one.
+bool restarts_after_signal(SignalWatch& signals) {
+  if (signals.any()) return !signals.interrupts();
   for (int signal = 1; signal < NSIG; ++signal) {
     struct sigaction action {};
-    if (::sigaction(signal, nullptr, &action) != 0) continue;
+    if (libc().sigaction(signal, nullptr, &action) != 0 || is_watched(action)) continue;
     const bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
     if (handled && (action.sa_flags & SA_RESTART) == 0) return false;
   }
@@ -131,26 +161,27 @@ int wait_for_kernel(int fd, Deadline& deadline) {
   const std::int64_t left = deadline.left();
   if (left == 0) return -EAGAIN;
   const std::int64_t slice = left < 0 ? kRetryNs : std::min(left, kRetryNs);
-  const timespec timeout{slice / 1'000'000'000, slice % 1'000'000'000};
-  pollfd kernel{fd, POLLIN, 0};
-  const int n = libc().ppoll(&kernel, 1, &timeout, nullptr);
+  SignalWatch signals(-1);
+  std::array<pollfd, 1> kernel{{{fd, POLLIN, 0}}};
+  const int n = sleep_in_kernel(kernel, slice, nullptr);
   if (n >= 0) return 0;
-  return deadline.limited() || !restarts_after_signal() ? -EINTR : 0;
+  return deadline.limited() || !restarts_after_signal(signals) ? -EINTR : 0;
 }
 
 int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd) {
   if (satisfied(socket, want)) return 0;
-  const Round round{socket, want, deadline, kernel_fd};
   Attachment* attachment = socket.attachment.load(std::memory_order_acquire);
-  if (attachment == nullptr || !attachment->client.alive()) {
-    return poll_without_context(socket, want, deadline, kernel_fd);
-  }
-  WaitContext* waiter = attachment->borrow();
-  Lane* lane = waiter != nullptr ? waiter->lane(lane_of(socket, want).segment()) : nullptr;
-  const int result = lane != nullptr ? wait_with(*waiter, *lane, round)
-                                     : poll_without_context(socket, want, deadline, kernel_fd);
-  if (waiter != nullptr) attachment->give_back(waiter);
-  return result;
+  // Of an engine that is gone every connection has ended, and every listener is the kernel's.
+  if (attachment == nullptr || !attachment->client.alive()) return 0;
+  const Call call{.socket = socket, .want = want, .deadline = deadline, .kernel_fd = kernel_fd};
+  const CallWaiter waiter(*attachment);
+  Lane* lane =
+      waiter.get() != nullptr ? waiter.get()->lane(lane_of(socket, want).segment()) : nullptr;
+  socket.waiting.fetch_add(1, std::memory_order_relaxed);
+  const int result =
+      lane != nullptr ? wait_with(*waiter.get(), *lane, call) : wait_in_crowd(*attachment, call);
+  socket.waiting.fetch_sub(1, std::memory_order_relaxed);
+  return result == 0 && call.over() ? -EBADF : result;
 }
 
 }  // namespace toe::libtoe

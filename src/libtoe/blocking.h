@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "libtoe/signals.h"
 #include "libtoe/socket.h"
 
 namespace toe::libtoe {
@@ -24,8 +25,8 @@ class Deadline {
   std::int64_t end_ns_ = -1;
 };
 
-/// Waits until the socket is what is wanted. 0; -EAGAIN after the deadline; -EINTR after a signal
-/// whose handler does not restart calls (every signal, when the deadline is limited). For
+/// Waits until the socket is what is wanted. 0; -EAGAIN after the deadline; -EINTR after a handler
+/// without SA_RESTART (after every handler, when the deadline is limited). For
 /// kAcceptable `kernel_fd` is the listener's kernel side, looked at as well.
 int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd = -1);
 
@@ -33,8 +34,8 @@ int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd = -1);
 /// look for an engine. 0 to look again, or as wait_for.
 int wait_for_kernel(int fd, Deadline& deadline);
 
-/// After -EINTR of a sleep: true when Linux would restart the call.
-bool restarts_after_signal();
+/// After a signal during a wait: true when Linux would restart the call.
+bool restarts_after_signal(SignalWatch& signals);
 
 }  // namespace toe::libtoe
 

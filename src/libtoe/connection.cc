@@ -74,22 +74,24 @@ void Connection::consume(std::uint64_t head, std::uint64_t count) {
 }
 
 ssize_t Connection::recv(IoCursor& into, RecvMode mode) {
-  if (into.left() == 0) return 0;
   LineLock lock(line_->rx_lock, lane().owner());
   // flags before rx_tail: a FIN or reset seen here counts only once rx_tail has been reached.
   const std::uint32_t flags = line_->flags.load(kAcquire);
   const std::uint64_t head = line_->rx_head.load(kRelaxed);
   const std::uint64_t tail = line_->rx_tail.load(kAcquire);
+  if (tail == head) return nothing_to_read(flags);
   std::uint64_t count = std::min<std::uint64_t>(tail - head, into.left());
-  if (count == 0) return nothing_to_read(flags);
+  if (count == 0) return 0;
 
   if (mode != RecvMode::kDiscard) {
     const RxRings rings = rx_rings();
     const std::uint64_t old =
         head < rings.limit ? std::min<std::uint64_t>(rings.limit - head, count) : 0;
     if (old > rings.before.bytes || count - old > rings.after.bytes) return -EIO;
-    into.fill_from(rings.before, head, old);
-    into.fill_from(rings.after, head + old, count - old);
+    std::uint64_t copied = into.fill_from(rings.before, head, old);
+    if (copied == old) copied += into.fill_from(rings.after, head + old, count - old);
+    if (copied == 0) return -EFAULT;
+    count = copied;
   }
   if (mode != RecvMode::kPeek) consume(head, count);
   return static_cast<ssize_t>(count);
@@ -115,6 +117,11 @@ int Connection::take_error() {
 bool Connection::ended() const {
   return (line_->flags.load(kAcquire) & LineFlag::kReset) != 0 ||
          state_of(*line_) == LineState::kClosed;
+}
+
+bool Connection::over() const {
+  constexpr std::uint32_t kBoth = LineFlag::kRxFin | LineFlag::kTxFinAcked;
+  return ended() || (line_->flags.load(kAcquire) & kBoth) == kBoth;
 }
 
 int Connection::why_not_send() {
@@ -154,7 +161,7 @@ ssize_t Connection::send(IoCursor& from, bool more) {
   if (const int error = why_not_send(); error != 0) return error;
   const std::uint64_t tail = line_->tx_tail.load(kRelaxed);
   const shm::RingMemory ring = tx_ring(tail);
-  const std::uint64_t count = std::min<std::uint64_t>(tx_space(tail, ring.bytes), from.left());
+  std::uint64_t count = std::min<std::uint64_t>(tx_space(tail, ring.bytes), from.left());
   if (count < from.left() && (app_flags() & AppFlag::kWantTxRing) == 0) {
     line_->app_flags.fetch_or(AppFlag::kWantTxRing, kRelaxed);
     if (count == 0) lane().post(index_);
@@ -165,8 +172,9 @@ ssize_t Connection::send(IoCursor& from, bool more) {
   line_->tx_writing.exchange(1, std::memory_order_seq_cst);
   shm::full_fence();
   while (line_->tx_punching.load(kAcquire) != 0) __builtin_ia32_pause();
-  from.drain_to(ring, tail, count);
+  count = from.drain_to(ring, tail, count);
   line_->tx_writing.store(0, kRelease);
+  if (count == 0) return -EFAULT;
 
   set_flag_if_clear(AppFlag::kPush);
   if (more) {

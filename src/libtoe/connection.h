@@ -47,6 +47,9 @@ class Connection {
   int connect_result();
   bool connect_result_pending() const;
 
+  /// Both ends have finished, or the connection was reset: there is nothing left to shut.
+  bool over() const;
+
   void shut_read();
   void shut_write();
   /// Gives up this process's hold. The line may not be touched any more.

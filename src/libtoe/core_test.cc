@@ -164,13 +164,5 @@ TEST(Address, TruncatesAsGetpeernameDoes) {
   EXPECT_EQ(out.sin_addr.s_addr, 0xaaaaaaaau);
 }
 
-TEST(Reasons, HaveAWordEach) {
-  std::set<std::string> words;
-  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(shm::KernelReason::kCount); ++i) {
-    words.insert(reason_word(static_cast<shm::KernelReason>(i)));
-  }
-  EXPECT_EQ(words.size(), static_cast<std::size_t>(shm::KernelReason::kCount));
-}
-
 }  // namespace
 }  // namespace toe::libtoe

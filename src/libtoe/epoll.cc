@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "libtoe/libc.h"
+#include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
 namespace {
@@ -47,8 +48,10 @@ bool Epoll::ensure_waiter(Attachment& attachment) {
   WaitContext* waiter = waiter_.load(std::memory_order_relaxed);
   if (waiter != nullptr && &waiter->client() == &attachment.client) return true;
   // A waiter of a dead engine is left to the threads that may still look at it.
-  waiter_.store(attachment.borrow(), std::memory_order_release);
-  return waiter_.load(std::memory_order_relaxed) != nullptr;
+  waiter = attachment.borrow();
+  if (waiter != nullptr && exposed_.load(std::memory_order_relaxed)) show_doorbell(*waiter);
+  waiter_.store(waiter, std::memory_order_release);
+  return waiter != nullptr;
 }
 
 bool Epoll::watch(EpollItem& item) {
@@ -95,7 +98,7 @@ void Epoll::unwatch(EpollItem& item) {
 
 void Epoll::take_hints() {
   WaitContext* waiter = waiter_.load(std::memory_order_relaxed);
-  if (waiter == nullptr) return;
+  if (waiter == nullptr || !waiter->client().alive()) return;
   waiter->drain([this](Lane& lane, std::uint32_t line) {
     LineItems* map = by_line_[lane.segment().index];
     EpollItem* item = map != nullptr ? (*map)[line] : nullptr;
@@ -148,7 +151,7 @@ int Epoll::take_ready(std::span<epoll_event> out) {
 // --- epoll_ctl ---
 
 int Epoll::control(int op, Socket& socket, int fd, epoll_event* event) {
-  if (op != EPOLL_CTL_DEL && event == nullptr) return -EFAULT;
+  if (op != EPOLL_CTL_DEL && !may_be_mapped(event)) return -EFAULT;
   MutexLock lock(socket.items_mutex);
   EpollItem* item = socket.items;
   while (item != nullptr && (item->epoll != this || item->fd != fd)) item = item->socket_next;
@@ -199,36 +202,42 @@ int Epoll::add(Socket& socket, int fd, const epoll_event& event) {
 }
 
 int Epoll::modify(EpollItem& item, const epoll_event& event) {
+  if (((item.events | event.events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
   if (item.in_kernel) {
     epoll_event copy = event;
     if (libc().epoll_ctl(fd_, EPOLL_CTL_MOD, item.fd, &copy) != 0) return -errno;
   }
-  MutexLock lock(mutex_);
-  item.events = event.events;
-  item.data = event.data;
-  item.disarmed = false;
-  if (item.lane != nullptr) {
+  {
+    MutexLock lock(mutex_);
+    item.events = event.events;
+    item.data = event.data;
+    item.disarmed = false;
+    if (item.lane == nullptr) return 0;
     if ((event.events & EPOLLOUT) != 0) {
       item.socket->out_mask.fetch_or(item.lane->bit());
     } else if (item.line_next == nullptr) {
       item.socket->out_mask.fetch_and(~item.lane->bit());
     }
     queue(item);
-    wake_leader();
   }
+  wake_leader();
   return 0;
 }
 
 void Epoll::on_offload(EpollItem& item) {
-  MutexLock lock(mutex_);
-  unwatch(item);  // of an engine that is gone
-  watch(item);
+  {
+    MutexLock lock(mutex_);
+    unwatch(item);  // of an engine that is gone
+    watch(item);
+  }
   wake_leader();
 }
 
 void Epoll::touch(EpollItem& item) {
-  MutexLock lock(mutex_);
-  queue(item);
+  {
+    MutexLock lock(mutex_);
+    queue(item);
+  }
   wake_leader();
 }
 
@@ -265,11 +274,16 @@ void Epoll::close_all() {
   if (waiter != nullptr && attachment != nullptr && &waiter->client() == &attachment->client) {
     // A thread that still sleeps on it keeps it: lent to another, it would have two sleepers.
     waiter->kick();
-    if (leader_.load() == 0) attachment->give_back(waiter);
+    if (leader_.load() == 0) {
+      waiter->wake_up();
+      attachment->give_back(waiter);
+    }
   }
   {
     MutexLock lock(mutex_);
     drop_maps();
+    nested_.clear();
+    has_nested_.store(false);
   }
   next_free_ = nullptr;
   MutexLock lock(g_pool_mutex);
@@ -291,6 +305,7 @@ Epoll* Epoll::make(int fd) {
   epoll->fd_.store(fd);
   epoll->since_kernel_ = 0;
   epoll->idle_since_ns_.store(-1);
+  epoll->exposed_.store(false);
   return epoll;
 }
 
@@ -323,9 +338,14 @@ void Epoll::after_fork_child() {
 
 int epoll_control(int epfd, int op, int fd, epoll_event* event) {
   File* file = FdTable::get(epfd);
-  Socket* socket = as_socket(FdTable::get(fd));
+  File* member = FdTable::get(fd);
+  Socket* socket = as_socket(member);
   if (file == nullptr || file->role() != Role::kEpoll || socket == nullptr) {
-    return libc().epoll_ctl(epfd, op, fd, event) == 0 ? 0 : -errno;
+    if (libc().epoll_ctl(epfd, op, fd, event) != 0) return -errno;
+    if (file != nullptr && member != nullptr && op == EPOLL_CTL_ADD) {
+      static_cast<Epoll*>(file)->add_nested(fd, static_cast<Epoll&>(*member));
+    }
+    return 0;
   }
   return static_cast<Epoll*>(file)->control(op, *socket, fd, event);
 }

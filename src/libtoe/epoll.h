@@ -1,6 +1,9 @@
 // Epoll instances: the program's real epoll fd serves kernel descriptors, the interest list here
 // serves offloaded sockets, and wait() merges both in turn.
 //
+// An instance inside another or in a poll set lets the kernel do the nesting: its doorbell is put
+// into its own real epoll fd, and it counts as asleep whenever no thread of it is awake.
+//
 // Thread: any; one thread of an instance waits in the kernel (the leader), others wait for it.
 // Lock order: Socket::items_mutex before Epoll's mutex.
 #ifndef TOE_LIBTOE_EPOLL_H_
@@ -13,7 +16,10 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
+#include <vector>
 
+#include "libtoe/signals.h"
 #include "libtoe/socket.h"
 
 namespace toe::libtoe {
@@ -58,9 +64,14 @@ class Epoll : public File {
   void touch(EpollItem& item);
   /// Unlinks and frees. Holds Socket::items_mutex.
   void remove(EpollItem* item);
-  /// True when wait() would return at once (for nested use).
-  bool ready();
-  WaitContext* waiter() const { return waiter_.load(std::memory_order_acquire); }
+  /// The instance is inside another one or in a poll set: from now on its real fd becomes readable
+  /// by whatever makes the instance ready, now and then also by nothing. True when it watches a
+  /// line, so that readable() knows more than the kernel.
+  bool expose();
+  /// `inner`, known by `fd`, was added to this instance.
+  void add_nested(int fd, Epoll& inner);
+  /// True when wait() would return events at once. `kernel_says`: the real fd was readable.
+  bool readable(bool kernel_says);
   int fd() const { return fd_; }
   /// The last fd number that named it is closed. The memory stays that of an instance: another
   /// thread may still wait in it.
@@ -82,11 +93,21 @@ class Epoll : public File {
   int take_ready(std::span<epoll_event> out);
   std::uint32_t current(EpollItem& item);
   int collect(std::span<epoll_event> out, bool ask_kernel);
-  int idle(std::int64_t deadline_ns, const sigset_t* mask);
+  int idle(std::int64_t deadline_ns, const sigset_t* mask, const SignalWatch& signals);
+  int wait_for_events(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask);
   int wait_without_engine(std::span<epoll_event> out, std::int64_t deadline_ns,
                           const sigset_t* mask);
+  bool any_ready();
+  bool try_lead();
+  void stop_leading();
+  int without_own(std::span<epoll_event> events);
+  void show_doorbell(WaitContext& waiter);
+  void settle();
+  void settle_nested();
   WaitContext* living_waiter();
-  int lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* mask);
+  int lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* mask,
+           const SignalWatch& signals);
+  int follow(std::uint32_t seen, std::int64_t deadline_ns);
   int kernel_wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask);
   void wake_leader();
 
@@ -105,6 +126,9 @@ class Epoll : public File {
   std::atomic<std::uint32_t> handover_{0};  ///< futex word: counts changes of leader
   std::uint32_t since_kernel_ = 0;          ///< waits served without a look at the kernel
   std::atomic<std::int64_t> idle_since_ns_{-1};
+  std::atomic<bool> has_nested_{false};
+  std::vector<std::pair<int, Epoll*>> nested_;  ///< by fd; one that was closed stays harmless
+  std::atomic<bool> exposed_{false};            ///< doorbell and kick lie in the real epoll fd
   EpollItem* all_ = nullptr;
 };
 

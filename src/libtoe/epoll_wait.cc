@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "libtoe/cancel.h"
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
 #include "libtoe/limbo.h"
@@ -22,24 +23,20 @@ timespec to_timespec(std::int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'0
 
 void Epoll::wake_leader() {
   WaitContext* waiter = waiter_.load(std::memory_order_relaxed);
-  if (waiter != nullptr) waiter->kick();
-}
-
-bool Epoll::ready() {
-  MutexLock lock(mutex_);
-  take_hints();
-  // Looking consumes nothing: whatever is ready is put back.
-  for (EpollItem* item = ready_head_; item != nullptr; item = item->ready_next) {
-    if (current(*item) != 0) return true;
+  if (waiter == nullptr) return;
+  if (exposed_.load(std::memory_order_relaxed) && leader_.load() == 0) {
+    settle();
+  } else {
+    waiter->kick();
   }
-  return false;
 }
 
 int Epoll::kernel_wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
   const timespec timeout = to_timespec(std::max<std::int64_t>(timeout_ns, 0));
   const int n = libc().epoll_pwait2(fd_, out.data(), static_cast<int>(out.size()),
                                     timeout_ns < 0 ? nullptr : &timeout, mask);
-  return n >= 0 ? n : -errno;
+  if (n < 0) return -errno;
+  return without_own(out.first(static_cast<std::size_t>(n)));
 }
 
 // Events that are there now. The kernel side is asked in turn, and with `ask_kernel` when ours has
@@ -81,11 +78,21 @@ int Epoll::wait_without_engine(std::span<epoll_event> out, std::int64_t deadline
 }
 
 int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
+  const int result = wait_for_events(out, timeout_ns, mask);
+  if (exposed_.load(std::memory_order_relaxed)) settle();
+  return result;
+}
+
+int Epoll::wait_for_events(std::span<epoll_event> out, std::int64_t timeout_ns,
+                           const sigset_t* mask) {
   const std::int64_t deadline = timeout_ns < 0 ? -1 : now_ns() + timeout_ns;
   release_due();
   const auto over = [&] { return timeout_ns == 0 || (deadline >= 0 && now_ns() >= deadline); };
   bool ask_kernel = timeout_ns == 0;
+  WaitContext* first = waiter_.load(std::memory_order_acquire);
+  const SignalWatch signals(first != nullptr && timeout_ns != 0 ? first->kick_fd() : -1);
   for (;;) {
+    settle_nested();
     WaitContext* waiter = living_waiter();
     if (waiter == nullptr) {
       const int n = wait_without_engine(out, deadline, mask);
@@ -100,35 +107,57 @@ int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigse
                                    static_cast<std::uint32_t>(std::max(n, 0)));
     }
     if (n != 0 || over()) return n;
-    const int woken = idle(deadline, mask);
-    if (woken < 0) return woken;
+    const int woken = idle(deadline, mask, signals);
+    if (woken < 0) {  // what has come together with a signal counts first
+      const int last = collect(out, true);
+      return last > 0 ? last : woken;
+    }
     ask_kernel = woken == kLookAtKernel;
     release_due();
   }
 }
 
-// Until something may have come. One thread leads: it sleeps on the doorbell; the others wait for
-// it to leave, and one of them takes over. 0, kLookAtKernel, or a negative errno.
-int Epoll::idle(std::int64_t deadline_ns, const sigset_t* mask) {
-  const std::uint32_t seen = handover_.load(std::memory_order_acquire);
+bool Epoll::try_lead() {
   std::uint32_t nobody = 0;
-  if (!leader_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel)) {
-    followers_.fetch_add(1);
-    const std::int64_t left =
-        deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
-    const int error = leader_.load() != 0 ? futex_wait(handover_, seen, left) : 0;
-    followers_.fetch_sub(1);
-    return error == -EINTR ? error : kLookAtKernel;
-  }
-  WaitContext* waiter = waiter_.load(std::memory_order_acquire);
-  const int result = waiter != nullptr ? lead(*waiter, deadline_ns, mask) : 0;
+  return leader_.compare_exchange_strong(nobody, 1, std::memory_order_acq_rel);
+}
+
+void Epoll::stop_leading() {
   leader_.store(0);
   handover_.fetch_add(1);
   if (followers_.load() != 0) futex_wake(handover_, 1);
+}
+
+int Epoll::follow(std::uint32_t seen, std::int64_t deadline_ns) {
+  followers_.fetch_add(1);
+  const std::int64_t left =
+      deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
+  const int error = leader_.load() != 0 ? futex_wait(handover_, seen, left) : 0;
+  followers_.fetch_sub(1);
+  return error == -EINTR ? error : kLookAtKernel;
+}
+
+// Until something may have come. One thread leads: it sleeps on the doorbell; the others wait for
+// it to leave, and one of them takes over. 0, kLookAtKernel, or a negative errno.
+int Epoll::idle(std::int64_t deadline_ns, const sigset_t* mask, const SignalWatch& signals) {
+  const std::uint32_t seen = handover_.load(std::memory_order_acquire);
+  if (signals.any()) return -EINTR;
+  if (!try_lead()) return follow(seen, deadline_ns);
+  WaitContext* waiter = waiter_.load(std::memory_order_acquire);
+  const int result = waiter != nullptr ? lead(*waiter, deadline_ns, mask, signals) : 0;
+  stop_leading();
   return result;
 }
 
-int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* mask) {
+int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* mask,
+                const SignalWatch& signals) {
+  const OnCancel undo(
+      [](void* self) {
+        auto& epoll = *static_cast<Epoll*>(self);
+        if (WaitContext* slept = epoll.waiter_.load()) slept->wake_up();
+        epoll.stop_leading();
+      },
+      this);
   idle_since_ns_.store(now_ns(), std::memory_order_relaxed);
   std::uint32_t yields = 0;
   pollfd kernel{fd_, POLLIN, 0};
@@ -142,16 +171,17 @@ int Epoll::lead(WaitContext& waiter, std::int64_t deadline_ns, const sigset_t* m
     if (left <= 0) return 0;
   }
   std::array<pollfd, WaitContext::kOwnFds + 1> fds{};
+  fds[WaitContext::kCallersFd].fd = -1;
   fds.back() = kernel;
   left = until_release(left);
   waiter.fall_asleep();
-  if (waiter.pending() || ready_count_.load(std::memory_order_relaxed) != 0) {
-    waiter.wake_up();
-    return 0;
+  int n = 0;
+  if (!waiter.pending() && ready_count_.load(std::memory_order_relaxed) == 0 && !signals.any()) {
+    n = waiter.sleep(fds, left, mask);
   }
-  const int n = waiter.sleep(fds, left, mask);
   waiter.wake_up();
-  if (fds[WaitContext::kOwnFds - 1].revents != 0) Runtime::get().check_life();
+  if (fds[WaitContext::kLifeFd].revents != 0) Runtime::get().check_life();
+  if (signals.any()) return -EINTR;
   if (n < 0) return n;
   return fds.back().revents != 0 ? kLookAtKernel : 0;
 }

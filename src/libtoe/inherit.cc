@@ -13,6 +13,7 @@
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
 #include "libtoe/socket.h"
+#include "libtoe/stream.h"
 
 namespace toe::libtoe {
 namespace {
@@ -73,7 +74,7 @@ void end_here(Socket& socket) {
   gone.flags.store(shm::LineFlag::kReset);
   gone.error.store(ECONNRESET);
   gone.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed));
-  socket.attachment.store(nullptr);
+  socket.set_attachment(nullptr);
   socket.connection.detach(&gone);
 }
 
@@ -89,7 +90,7 @@ void adopt_batch(Batch& batch, Attachment* attachment) {
     } else if (socket.role() == Role::kConnection) {
       end_here(socket);
     } else {
-      socket.attachment.store(nullptr);
+      socket.set_attachment(nullptr);
     }
     offload_items(socket, false);
   }
@@ -115,6 +116,7 @@ void show_inherited(Attachment& attachment, const char* path) {
   ::closedir(directory);
   show_batch(batch, attachment);
   for (const int fd : left_open) libc().close(fd);
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) follow_standard_stream(fd);
 }
 
 KeepOverExec::KeepOverExec() {

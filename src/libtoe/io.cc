@@ -9,6 +9,7 @@
 #include "libtoe/blocking.h"
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
+#include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
 namespace {
@@ -30,7 +31,7 @@ void count_empty_call() {
 // An error met after bytes were moved is for the next call.
 ssize_t after_some(Socket& socket, ssize_t done, ssize_t error) {
   if (done == 0) return error;
-  if (error != -EPIPE) socket.connection.put_error_back();
+  if (error != -EPIPE && error != -EFAULT) socket.connection.put_error_back();
   return done;
 }
 
@@ -40,17 +41,24 @@ ssize_t send_failed(Socket& socket, ssize_t done, ssize_t error, int flags) {
   return error;
 }
 
-bool valid_vector(const iovec* parts, std::size_t count) {
-  if (count > IOV_MAX) return false;
-  std::size_t total = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (parts[i].iov_len > SSIZE_MAX - total) return false;
-    total += parts[i].iov_len;
-  }
-  return true;
+int check_message(const msghdr* message) {
+  if (!may_be_mapped(message)) return -EFAULT;
+  if (message->msg_iovlen > IOV_MAX) return -EMSGSIZE;
+  return check_vector(message->msg_iov, message->msg_iovlen);
 }
 
 }  // namespace
+
+int check_vector(const iovec* parts, std::size_t count) {
+  if (count > IOV_MAX) return -EINVAL;
+  if (count != 0 && !may_be_mapped(parts, count * sizeof(*parts))) return -EFAULT;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (parts[i].iov_len > SSIZE_MAX - total) return -EINVAL;
+    total += parts[i].iov_len;
+  }
+  return 0;
+}
 
 ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
@@ -105,7 +113,7 @@ ssize_t socket_send(Socket& socket, IoCursor from, int flags) {
 }
 
 ssize_t socket_recvmsg(Socket& socket, msghdr* message, int flags) {
-  if (!valid_vector(message->msg_iov, message->msg_iovlen)) return -EMSGSIZE;
+  if (const int error = check_message(message); error != 0) return error;
   const ssize_t n = socket_recv(socket, IoCursor(message->msg_iov, message->msg_iovlen), flags);
   if (n < 0) return n;
   message->msg_namelen = 0;
@@ -115,14 +123,15 @@ ssize_t socket_recvmsg(Socket& socket, msghdr* message, int flags) {
 }
 
 ssize_t socket_sendmsg(Socket& socket, const msghdr* message, int flags) {
-  if (!valid_vector(message->msg_iov, message->msg_iovlen)) return -EMSGSIZE;
+  if (const int error = check_message(message); error != 0) return error;
   return socket_send(socket, IoCursor(message->msg_iov, message->msg_iovlen), flags);
 }
 
 ssize_t socket_sendfile(Socket& socket, int in_fd, off_t* offset, std::size_t count) {
+  if (offset != nullptr && !may_be_mapped(offset)) return -EFAULT;
   std::array<char, 32 * 1024> buffer;
   off_t at = offset != nullptr ? *offset : ::lseek(in_fd, 0, SEEK_CUR);
-  if (at < 0) return -errno;
+  if (at < 0) return offset == nullptr && errno == EBADF ? -EBADF : -EINVAL;
   std::size_t done = 0;
   ssize_t error = 0;
   while (done < count && error == 0) {

@@ -15,6 +15,8 @@ namespace toe::libtoe {
 
 ssize_t socket_recv(Socket& socket, IoCursor into, int flags);
 ssize_t socket_send(Socket& socket, IoCursor from, int flags);
+/// 0, or the errno that Linux has for such an array of buffers.
+int check_vector(const iovec* parts, std::size_t count);
 ssize_t socket_recvmsg(Socket& socket, msghdr* message, int flags);
 ssize_t socket_sendmsg(Socket& socket, const msghdr* message, int flags);
 /// sendfile(2) towards an offloaded connection.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "libtoe/user_memory.h"
 #include "shm/ring_copy.h"
 
 namespace toe::libtoe {
@@ -46,25 +47,31 @@ class IoCursor {
     }
   }
 
+  /// Copies out of the ring and returns `count`; 0 when any of the bytes lies in a buffer that
+  /// cannot be, as Linux takes none then.
   /// REQUIRES: count <= left() and count <= ring.bytes.
-  void fill_from(shm::RingMemory ring, std::uint64_t position, std::size_t count) {
-    while (count > 0) {
-      const iovec to = piece(count);
-      shm::copy_from_ring(ring, position, to.iov_base, to.iov_len);
+  std::size_t fill_from(shm::RingMemory ring, std::uint64_t position, std::size_t count) {
+    std::size_t done = 0;
+    while (done < count) {
+      const iovec to = piece(count - done);
+      if (!may_be_mapped(to.iov_base, to.iov_len)) return 0;
+      shm::copy_from_ring(ring, position + done, to.iov_base, to.iov_len);
       skip(to.iov_len);
-      position += to.iov_len;
-      count -= to.iov_len;
+      done += to.iov_len;
     }
+    return done;
   }
-  /// REQUIRES: count <= left() and count <= ring.bytes.
-  void drain_to(shm::RingMemory ring, std::uint64_t position, std::size_t count) {
-    while (count > 0) {
-      const iovec from = piece(count);
-      shm::copy_to_ring(ring, position, from.iov_base, from.iov_len);
+  /// As fill_from(), into the ring.
+  std::size_t drain_to(shm::RingMemory ring, std::uint64_t position, std::size_t count) {
+    std::size_t done = 0;
+    while (done < count) {
+      const iovec from = piece(count - done);
+      if (!may_be_mapped(from.iov_base, from.iov_len)) return 0;
+      shm::copy_to_ring(ring, position + done, from.iov_base, from.iov_len);
       skip(from.iov_len);
-      position += from.iov_len;
-      count -= from.iov_len;
+      done += from.iov_len;
     }
+    return done;
   }
 
  private:

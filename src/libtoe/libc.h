@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -19,17 +21,21 @@
 
 #include <cstdint>
 
+extern "C" int __vdprintf_chk(int fd, int flag, const char* format, va_list list);
+
 namespace toe::libtoe {
 
 // clang-format off
 #define TOE_LIBC_NAMES(X) \
   X(accept4) X(bind) X(close) X(close_range) X(connect) X(dup) X(dup2) X(dup3) \
   X(epoll_create1) X(epoll_ctl) X(epoll_pwait) X(epoll_pwait2) X(epoll_wait) \
-  X(execve) X(execvpe) X(fcntl) X(fexecve) X(getpeername) X(getsockname) X(getsockopt) \
+  X(execve) X(execvpe) X(fcntl) X(fdopen) X(fexecve) X(fileno) X(fileno_unlocked) \
+  X(getpeername) X(getsockname) X(getsockopt) \
   X(ioctl) X(listen) X(poll) X(ppoll) X(preadv2) X(pselect) X(pwritev2) X(read) X(readv) \
   X(recv) X(recvfrom) X(recvmmsg) X(recvmsg) X(select) X(send) X(sendfile) X(sendmmsg) \
-  X(sendmsg) X(sendto) X(setsockopt) X(shutdown) X(sockatmark) X(socket) X(splice) \
-  X(syscall) X(write) X(writev)
+  X(sendmsg) X(sendto) X(setsockopt) X(shutdown) X(sigaction) X(signal) X(sockatmark) \
+  X(socket) X(splice) X(sysv_signal) \
+  X(syscall) X(vdprintf) X(__vdprintf_chk) X(write) X(writev)
 // clang-format on
 
 struct Libc {

@@ -13,6 +13,7 @@
 #include "libtoe/libc.h"
 #include "libtoe/limbo.h"
 #include "libtoe/options.h"
+#include "libtoe/stream.h"
 
 namespace toe::libtoe {
 namespace {
@@ -161,6 +162,7 @@ int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t len
   if (any_option(request.options)) apply_options(socket.connection, request.options);
   socket.connect_pending.store(true);
   offload_items(socket, true);
+  if (!attachment->client.alive()) end_sockets_of(*attachment);  // died since, without this one
   return finish_connect(socket);
 }
 
@@ -199,6 +201,7 @@ int accept_from_engine(Socket& listening, int flags) {
     libc().close(fd);
     return -EMFILE;
   }
+  if (!attachment->client.alive()) end_sockets_of(*attachment);  // died since, without this one
   return fd;
 }
 
@@ -222,11 +225,19 @@ int accept_once(Socket& socket, int fd, sockaddr* address, socklen_t* length, in
   return accept_from_kernel(fd, address, length, flags);
 }
 
+// An empty question is a barrier: behind its answer the engine's copy does not listen any more, and
+// the program may listen on the port again at once.
+void end_listening(Socket& socket, Attachment& attachment) {
+  socket.listener.close();
+  attachment.client.show({}, {});
+}
+
 void close_socket(Socket& socket) {
   release_due();
   drop_items(socket);
   Attachment* attachment = socket.attachment.load(std::memory_order_acquire);
   const bool alive = attachment != nullptr && attachment->client.alive();
+  if (alive && socket.waiting.load() != 0) attachment->kick_all();  // they find it closed
   if (alive && socket.role() == Role::kConnection) {
     const std::uint32_t linger = socket.connection.line().linger_s.load();
     if (linger > 1) {
@@ -243,10 +254,7 @@ void close_socket(Socket& socket) {
   } else if (alive && socket.role() == Role::kListener && socket.passed.load()) {
     release_later(socket, shm::HintOp::kClose);
   } else if (alive && socket.role() == Role::kListener) {
-    socket.listener.close();
-    // An empty question is a barrier: behind its answer the engine's copy does not listen any
-    // more, and the program may listen on the port again at once.
-    attachment->client.show({}, {});
+    end_listening(socket, *attachment);
   }
   Socket::recycle(&socket);
 }
@@ -271,8 +279,13 @@ int socket_listen(Socket& socket, int fd, int backlog) {
   if (socket.role() == Role::kConnection) return -EINVAL;
   if (libc().listen(fd, backlog) != 0) return -errno;
   socket.backlog = static_cast<std::uint32_t>(std::max(backlog, 0));
-  if (socket.role() == Role::kListener || bound_to_loopback(fd)) return 0;
-  Attachment* attachment = Runtime::get().attachment();
+  if (bound_to_loopback(fd)) return 0;
+  Attachment* attachment = socket.attachment.load();
+  if (attachment != nullptr) {  // listens already: the backlog changes at the engine as well
+    attachment->client.listen(fd, socket.backlog, socket.inherited);
+    return 0;
+  }
+  attachment = Runtime::get().attachment();
   const int error = attachment == nullptr
                         ? leave_to_kernel(socket, fd, "listen", shm::KernelReason::kNoEngine)
                         : offer_listener(*attachment, socket, fd);
@@ -305,18 +318,16 @@ int socket_shutdown(Socket& socket, int fd, int how) {
   if (socket.role() == Role::kListener) {
     if (how == SHUT_WR) return 0;
     if (libc().shutdown(fd, how) != 0) return -errno;
-    if (Attachment* attachment = socket.attachment.exchange(nullptr); attachment != nullptr) {
-      socket.listener.close();
+    if (Attachment* attachment = socket.attachment.load(); attachment != nullptr) {
+      socket.set_attachment(nullptr);
+      end_listening(socket, *attachment);
       touch_items(socket);
       attachment->kick_all();
     }
     return 0;
   }
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
-  if (socket.connection.connect_result_pending() ||
-      (socket.connection.readiness() & EPOLLHUP) != 0) {
-    return -ENOTCONN;
-  }
+  if (socket.connection.connect_result_pending() || socket.connection.over()) return -ENOTCONN;
   if (how != SHUT_WR) socket.connection.shut_read();
   if (how != SHUT_RD) socket.connection.shut_write();
   touch_items(socket);
@@ -339,7 +350,8 @@ void forget_fd(int fd) {
 
 void note_dup(int from, int to) {
   File* file = FdTable::get(from);
-  if (file != nullptr && Runtime::get().own_process()) FdTable::set(to, file);
+  if (file == nullptr || !Runtime::get().own_process() || !FdTable::set(to, file)) return;
+  follow_standard_stream(to);
 }
 
 int socket_name(const Socket& socket, bool remote, sockaddr* address, socklen_t* length) {

@@ -14,6 +14,7 @@
 
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
+#include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
 namespace {
@@ -116,7 +117,7 @@ void note_option(Socket& socket, OptionCall call, const void*, socklen_t) {
 }
 
 int set_fresh_congestion(Socket& socket, const void* value, socklen_t length) {
-  if (value == nullptr || length == 0) return kLeaveToKernel;
+  if (!may_be_mapped(value, length) || length == 0) return kLeaveToKernel;
   char name[16] = {};
   std::memcpy(name, value, std::min<std::size_t>(length, sizeof(name) - 1));
   for (const std::string_view known : kEngineAlgorithms) {

@@ -12,6 +12,7 @@
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
 #include "libtoe/options.h"
+#include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
 namespace {
@@ -30,7 +31,8 @@ constexpr int kDefaultKeepInterval = 75;
 constexpr int kDefaultKeepCount = 9;
 
 int store_value(const void* from, std::size_t size, void* value, socklen_t* length) {
-  if (length == nullptr || value == nullptr) return -EFAULT;
+  if (!may_be_mapped(length) || !may_be_mapped(value, 1)) return -EFAULT;
+  if (static_cast<int>(*length) < 0) return -EINVAL;
   const auto room = static_cast<std::size_t>(*length);
   std::memcpy(value, from, std::min(size, room));
   *length = static_cast<socklen_t>(std::min(size, room));
@@ -117,6 +119,8 @@ int set_socket_level(Socket& socket, int name, const void* value, socklen_t leng
     case SO_DEBUG:
     case SO_OOBINLINE:
     case SO_PRIORITY:
+    case SO_BROADCAST:  // nothing to do for a stream
+    case SO_BUSY_POLL:
       return kLeaveToKernel;
     case SO_TYPE:
     case SO_PROTOCOL:
@@ -173,6 +177,11 @@ int set_tcp_level(Socket& socket, int name, const void* value, socklen_t length)
                  : set_word(connection, line.user_timeout_ms, static_cast<std::uint32_t>(number));
     case TCP_MAXSEG:
       return ask_engine(socket, {IPPROTO_TCP, name}, value, length);
+    case TCP_SYNCNT:  // of a connection that is there already, without effect
+    case TCP_DEFER_ACCEPT:
+      return kLeaveToKernel;
+    case TCP_FASTOPEN:
+      return -EINVAL;
     default:
       return -ENOPROTOOPT;
   }
@@ -326,13 +335,15 @@ int get_tcp_level(Socket& socket, int name, void* value, socklen_t* length) {
       return store_value(text, sizeof(text), value, length);
     }
     default:
-      return -ENOPROTOOPT;
+      return kLeaveToKernel;  // its defaults
   }
 }
 
 }  // namespace
 
 int socket_setsockopt(Socket& socket, OptionCall call, const void* value, socklen_t length) {
+  if (static_cast<int>(length) < 0) return -EINVAL;
+  if (length != 0 && !may_be_mapped(value, length)) return -EFAULT;
   if (socket.role() == Role::kListener) return set_listener(socket, call, value, length);
   if (call.level == SOL_SOCKET) return set_socket_level(socket, call.name, value, length);
   if (call.level != IPPROTO_TCP) return -ENOPROTOOPT;
@@ -360,6 +371,7 @@ int socket_getsockopt(Socket& socket, OptionCall call, void* value, socklen_t* l
 }
 
 int socket_ioctl(Socket& socket, unsigned long request, void* argument) {
+  if (!may_be_mapped(argument, sizeof(int))) return kLeaveToKernel;  // not a pointer, or EFAULT
   if (request == FIONBIO) {
     int on = 0;
     std::memcpy(&on, argument, sizeof(on));

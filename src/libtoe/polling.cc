@@ -4,20 +4,20 @@
 #include <cerrno>
 #include <vector>
 
+#include "libtoe/cancel.h"
 #include "libtoe/epoll.h"
-#include "libtoe/libc.h"
+#include "libtoe/signals.h"
 #include "libtoe/socket.h"
 
 namespace toe::libtoe {
 namespace {
 
 constexpr int kMaxSelect = 1 << 20;  ///< fds of one select, beyond FD_SETSIZE for large bitmaps
-constexpr std::int64_t kSliceNs = 10'000'000;  ///< between looks without a context of our own
 
 bool ours(const pollfd& entry) {
   File* file = FdTable::get(entry.fd);
   if (file == nullptr) return false;
-  if (file->role() == Role::kEpoll) return static_cast<Epoll*>(file)->waiter() != nullptr;
+  if (file->role() == Role::kEpoll) return static_cast<Epoll*>(file)->expose();
   return file->offloaded();
 }
 
@@ -28,25 +28,25 @@ short poll_events(Events events, short wanted) {
   return static_cast<short>(all & (wanted | POLLERR | POLLHUP));
 }
 
-short look(const pollfd& entry) {
+// `kernel`: what the kernel last said of the entry.
+short look(const pollfd& entry, short kernel) {
   File* file = FdTable::get(entry.fd);
-  if (file == nullptr) return POLLNVAL;
+  if (file == nullptr) return kernel;
+  const auto in = static_cast<short>(entry.events & (POLLIN | POLLRDNORM));
   switch (file->role()) {
     case Role::kConnection:
       return poll_events(static_cast<Socket*>(file)->connection.readiness(), entry.events);
     case Role::kListener: {
       auto* socket = static_cast<Socket*>(file);
       const bool ready = socket->attachment.load() != nullptr && socket->listener.ready();
-      return ready ? static_cast<short>(entry.events & (POLLIN | POLLRDNORM)) : short{0};
+      return static_cast<short>(kernel | (ready ? in : 0));
     }
     case Role::kEpoll:
-      return static_cast<Epoll*>(file)->ready()
-                 ? static_cast<short>(entry.events & (POLLIN | POLLRDNORM))
-                 : short{0};
+      return static_cast<Epoll*>(file)->readable(kernel != 0) ? in : short{0};
     case Role::kFresh:
       break;
   }
-  return 0;
+  return kernel;
 }
 
 /// One call of mixed_poll: the program's set, and the kernel's part of it behind the waiter's own
@@ -54,6 +54,7 @@ short look(const pollfd& entry) {
 class Mixed {
  public:
   explicit Mixed(std::span<pollfd> fds) : fds_(fds), kernel_(WaitContext::kOwnFds + fds.size()) {
+    kernel_[WaitContext::kCallersFd].fd = -1;
     for (std::size_t i = 0; i < fds.size(); ++i) {
       pollfd& to = kernel_[WaitContext::kOwnFds + i];
       to = {fds[i].fd, fds[i].events, 0};
@@ -67,8 +68,7 @@ class Mixed {
   int look_at_all() {
     int ready = 0;
     for (std::size_t i = 0; i < fds_.size(); ++i) {
-      short found = kernel_[WaitContext::kOwnFds + i].revents;
-      if (ours(fds_[i])) found = static_cast<short>(found | look(fds_[i]));
+      const short found = look(fds_[i], kernel_[WaitContext::kOwnFds + i].revents);
       fds_[i].revents = found;
       ready += found != 0 ? 1 : 0;
     }
@@ -76,9 +76,7 @@ class Mixed {
   }
 
   int ask_kernel(std::int64_t timeout_ns, const sigset_t* mask) {
-    const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-    const int n = libc().ppoll(kernel_.data() + WaitContext::kOwnFds, fds_.size(), &timeout, mask);
-    return n < 0 ? -errno : n;
+    return sleep_in_kernel(kernel().subspan(WaitContext::kOwnFds), timeout_ns, mask);
   }
 
   void arm(WaitContext& waiter) {
@@ -86,7 +84,8 @@ class Mixed {
       File* file = FdTable::get(entry.fd);
       if (file == nullptr || !file->offloaded()) continue;
       auto* socket = static_cast<Socket*>(file);
-      if (socket->attachment.load() == nullptr) continue;
+      const Attachment* attachment = socket->attachment.load();
+      if (attachment == nullptr || &attachment->client != &waiter.client()) continue;
       const bool listener = socket->role() == Role::kListener;
       Lane& home = listener ? socket->listener.lane() : socket->connection.lane();
       Lane* lane = waiter.lane(home.segment());
@@ -100,12 +99,6 @@ class Mixed {
 
   std::span<pollfd> kernel() { return kernel_; }
   bool needs_kernel() const { return needs_kernel_; }
-  bool nested_epoll() const {
-    return std::any_of(fds_.begin(), fds_.end(), [](const pollfd& entry) {
-      const File* file = FdTable::get(entry.fd);
-      return file != nullptr && file->role() == Role::kEpoll;
-    });
-  }
 
  private:
   std::span<pollfd> fds_;
@@ -113,38 +106,61 @@ class Mixed {
   bool needs_kernel_ = false;
 };
 
-int sleep_round(Mixed& mixed, WaitContext& waiter, std::int64_t left, const sigset_t* mask) {
+int sleep_alone(Mixed& mixed, WaitContext& waiter, std::int64_t left, const sigset_t* mask) {
+  int n = 0;
   waiter.fall_asleep();
-  if (waiter.pending() || mixed.look_at_all() != 0) {
-    waiter.wake_up();
-    return 0;
-  }
-  // An epoll instance inside has its own contexts, which do not ring this waiter.
-  if (mixed.nested_epoll() && (left < 0 || left > kSliceNs)) left = kSliceNs;
-  const int n = waiter.sleep(mixed.kernel(), left, mask);
+  if (!waiter.pending() && mixed.look_at_all() == 0) n = waiter.sleep(mixed.kernel(), left, mask);
   waiter.wake_up();
-  if (mixed.kernel()[WaitContext::kOwnFds - 1].revents != 0) Runtime::get().check_life();
+  if (mixed.kernel()[WaitContext::kLifeFd].revents != 0) Runtime::get().check_life();
   return n;
 }
 
-int wait_mixed(Mixed& mixed, WaitContext* waiter, std::int64_t timeout_ns, const sigset_t* mask) {
-  const std::int64_t start = now_ns();
+/// How long a call may take, counted from its start.
+struct Limit {
+  std::int64_t timeout_ns;
+  std::int64_t start = now_ns();
+
+  std::int64_t left() const {
+    return timeout_ns < 0 ? -1 : std::max<std::int64_t>(0, timeout_ns - (now_ns() - start));
+  }
+};
+
+int wait_alone(Mixed& mixed, WaitContext& waiter, const Limit& limit, const sigset_t* mask) {
+  const SignalWatch signals(waiter.kick_fd());
   for (;;) {
-    if (waiter != nullptr) {
-      waiter->discard();
-      mixed.arm(*waiter);
-    }
+    waiter.discard();
+    mixed.arm(waiter);
     if (const int ready = mixed.look_at_all(); ready != 0) return ready;
-    const std::int64_t left = timeout_ns < 0 ? -1 : timeout_ns - (now_ns() - start);
-    if (timeout_ns >= 0 && left <= 0) return 0;
-    if (waiter == nullptr) {
-      const std::int64_t slice = left < 0 ? kSliceNs : std::min(left, kSliceNs);
-      if (const int n = mixed.ask_kernel(slice, mask); n < 0) return n;
-      Runtime::get().check_life();
-      continue;
-    }
-    if (waiter->spin([&mixed] { return mixed.look_at_all() != 0; })) continue;
-    if (const int n = sleep_round(mixed, *waiter, left, mask); n < 0) return n;
+    const std::int64_t left = limit.left();
+    if (left == 0) return 0;
+    if (signals.any()) return -EINTR;
+    if (waiter.spin([&mixed] { return mixed.look_at_all() != 0; })) continue;
+    if (const int n = sleep_alone(mixed, waiter, left, mask); n < 0) return n;
+  }
+}
+
+int wait_in_crowd(Mixed& mixed, Attachment& attachment, const Limit& limit, const sigset_t* mask) {
+  Crowd::Member member(attachment.crowd, nullptr, 0);
+  const SignalWatch signals(member.wake_fd());
+  for (;;) {
+    mixed.arm(attachment.home);
+    if (const int ready = mixed.look_at_all(); ready != 0) return ready;
+    const std::int64_t left = limit.left();
+    if (left == 0) return 0;
+    if (signals.any()) return -EINTR;
+    const int n =
+        member.sleep(mixed.kernel(), left, mask, [&mixed] { return mixed.look_at_all() != 0; });
+    if (n < 0) return n;
+  }
+}
+
+// Every socket here is of an engine that is gone, or of a listener without one.
+int wait_for_kernel_alone(Mixed& mixed, const Limit& limit, const sigset_t* mask) {
+  for (;;) {
+    if (const int ready = mixed.look_at_all(); ready != 0) return ready;
+    const std::int64_t left = limit.left();
+    if (left == 0) return 0;
+    if (const int n = mixed.ask_kernel(left, mask); n < 0) return n;
   }
 }
 
@@ -160,16 +176,15 @@ int mixed_poll(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* m
     if (const int n = mixed.ask_kernel(0, nullptr); n < 0) return n;
   }
   if (const int ready = mixed.look_at_all(); ready != 0 || timeout_ns == 0) return ready;
+  const Limit limit{timeout_ns};
   Attachment* attachment = Runtime::get().current();
-  WaitContext* waiter = attachment != nullptr ? attachment->borrow() : nullptr;
-  const std::int64_t start = now_ns();
-  const int result = wait_mixed(mixed, waiter, timeout_ns, mask);
-  if (waiter != nullptr) {
-    const auto yield_ns = static_cast<std::int64_t>(attachment->client.profile().yield_ns);
-    waiter->policy().on_wait_end(now_ns() - start, yield_ns,
-                                 static_cast<std::uint32_t>(std::max(result, 0)));
-    attachment->give_back(waiter);
-  }
+  if (attachment == nullptr) return wait_for_kernel_alone(mixed, limit, mask);
+  const CallWaiter waiter(*attachment);
+  if (waiter.get() == nullptr) return wait_in_crowd(mixed, *attachment, limit, mask);
+  const int result = wait_alone(mixed, *waiter.get(), limit, mask);
+  const auto yield_ns = static_cast<std::int64_t>(attachment->client.profile().yield_ns);
+  waiter.get()->policy().on_wait_end(now_ns() - limit.start, yield_ns,
+                                     static_cast<std::uint32_t>(std::max(result, 0)));
   return result;
 }
 

@@ -13,32 +13,16 @@
 #include "libtoe/limbo.h"
 #include "libtoe/open.h"
 #include "libtoe/socket.h"
+#include "libtoe/stream.h"
+#include "shm/kernel_reason.h"
 
 namespace toe::libtoe {
 namespace {
 
 constexpr std::int64_t kRetryNs = 1'000'000'000;
+/// Blocking calls with a context each, of the 64 that a segment has.
+constexpr std::uint32_t kCallWaiters = 32;
 constexpr int kForkWaitMs = 2000;  ///< a child that is not done by then is left to itself
-constexpr const char* kReasonWords[] = {"none",
-                                        "no-engine",
-                                        "version",
-                                        "not-listening",
-                                        "not-tcp",
-                                        "other-namespace",
-                                        "not-our-address",
-                                        "other-device",
-                                        "own-address",
-                                        "unreachable",
-                                        "option",
-                                        "port-taken",
-                                        "limit",
-                                        "netfilter",
-                                        "congestion-control",
-                                        "io-uring",
-                                        "bound",
-                                        "other-user",
-                                        "internal"};
-static_assert(std::size(kReasonWords) == static_cast<std::size_t>(shm::KernelReason::kCount));
 
 const char* setting(const char* name, const char* fallback) {
   const char* value = ::secure_getenv(name);
@@ -52,11 +36,6 @@ void print_line(const char* line) {
 }
 
 }  // namespace
-
-const char* reason_word(shm::KernelReason reason) {
-  return reason < shm::KernelReason::kCount ? kReasonWords[static_cast<std::size_t>(reason)]
-                                            : "internal";
-}
 
 // --- Attachment ---
 
@@ -89,15 +68,38 @@ void Attachment::give_back(WaitContext* waiter) {
 }
 
 void Attachment::kick_all() {
+  crowd.kick_all();
   MutexLock lock(mutex_);
   for (WaitContext* waiter : all_) waiter->kick();
+}
+
+void Attachment::release_if_unused() {
+  if (!client.alive() && sockets_.load(std::memory_order_acquire) == 0) client.segments().vacate();
 }
 
 void Attachment::retire() {
   MutexLock lock(mutex_);
   client.link().close();
   home.close_fds();
+  crowd.close_fds();
   for (WaitContext* waiter : all_) waiter->close_fds();
+}
+
+CallWaiter::CallWaiter(Attachment& attachment)
+    : attachment_(attachment), on_cancel_(&CallWaiter::give_back, this) {
+  if (attachment.calls_.fetch_add(1, std::memory_order_relaxed) < kCallWaiters) {
+    waiter_ = attachment.borrow();
+  }
+}
+
+CallWaiter::~CallWaiter() { give_back(this); }
+
+void CallWaiter::give_back(void* self) {
+  auto& call = *static_cast<CallWaiter*>(self);
+  call.attachment_.calls_.fetch_sub(1, std::memory_order_relaxed);
+  if (call.waiter_ == nullptr) return;
+  call.waiter_->wake_up();
+  call.attachment_.give_back(call.waiter_);
 }
 
 // --- Runtime ---
@@ -180,7 +182,7 @@ void Runtime::complain_strict(const char* call, shm::KernelReason reason) const 
   std::array<char, 160> line;
   std::snprintf(line.data(), line.size(),
                 "libtoe: %s cannot be offloaded (%s) and --strict is set\n", call,
-                reason_word(reason));
+                shm::kernel_reason_word(reason));
   print_line(line.data());
 }
 
@@ -222,6 +224,7 @@ void Runtime::after_fork_parent() {
 void Runtime::after_fork_child() {
   Socket::unlock_pool();
   Epoll::reset_pool();
+  reset_streams();
   mutex_.reset();
   pid_ = ::getpid();
   Attachment* parents = attachment_.exchange(nullptr);

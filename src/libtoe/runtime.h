@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "libtoe/crowd.h"
 #include "libtoe/engine_client.h"
 #include "libtoe/wait_context.h"
 
@@ -20,22 +21,52 @@ class Attachment {
  public:
   explicit Attachment(std::unique_ptr<EngineLink> link) : client(std::move(link)), home(client) {}
 
-  /// A waiter for one blocking call; null when the engine has no context left.
+  /// A waiter for an epoll instance; null when the engine has no context left.
   WaitContext* borrow();
   void give_back(WaitContext* waiter);
+  /// Sockets that belong to it. Behind the last one of a dead engine its segments are given back.
+  void add_socket() { sockets_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_socket() {
+    if (sockets_.fetch_sub(1, std::memory_order_acq_rel) == 1) release_if_unused();
+  }
+  void release_if_unused();
   /// Ends the sleep of every lent waiter.
   void kick_all();
   /// Closes the descriptors of an engine long dead. No thread waits on them any more.
   void retire();
 
   EngineClient client;
-  WaitContext home;  ///< posts of sockets that are in no epoll instance; never sleeps
+  WaitContext home;   ///< posts of sockets that are in no epoll instance
+  Crowd crowd{home};  ///< threads without a waiter
 
  private:
   Mutex mutex_;
   std::int64_t none_left_until_ns_ = 0;  ///< the engine has refused a context lately
+  std::atomic<std::uint32_t> sockets_{0};
   std::vector<WaitContext*> idle_;
   std::vector<WaitContext*> all_;
+  std::atomic<std::uint32_t> calls_{0};  ///< waiters lent to blocking calls
+  friend class CallWaiter;
+};
+
+/// A waiter for one blocking call, given back at its end, also by pthread_cancel.
+class CallWaiter {
+ public:
+  explicit CallWaiter(Attachment& attachment);
+  ~CallWaiter();
+  CallWaiter(const CallWaiter&) = delete;
+  CallWaiter& operator=(const CallWaiter&) = delete;
+
+  /// Null when so many threads wait that the others have to share (Attachment::crowd): contexts
+  /// are left for epoll instances.
+  WaitContext* get() const { return waiter_; }
+
+ private:
+  static void give_back(void* self);
+
+  Attachment& attachment_;
+  WaitContext* waiter_ = nullptr;
+  OnCancel on_cancel_;
 };
 
 class Runtime {
@@ -85,9 +116,6 @@ class Runtime {
   std::array<char, 32> name_{};
   std::array<char, 108> path_{};
 };
-
-/// "other-device" and so on, as in docs/formats/control-socket.md.
-const char* reason_word(shm::KernelReason reason);
 
 }  // namespace toe::libtoe
 

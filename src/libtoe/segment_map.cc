@@ -40,9 +40,11 @@ MappedSegment* SegmentMap::find(std::uint32_t id) {
   return nullptr;
 }
 
-void SegmentMap::unmap_all() {
-  const std::uint32_t n = count_.exchange(0, std::memory_order_acq_rel);
-  for (std::uint32_t i = 0; i < n; ++i) ::munmap(segments_[i].view.base(), shm::kSegmentBytes);
+void SegmentMap::vacate() {
+  for (std::uint32_t i = 0, n = count(); i < n; ++i) {
+    ::mmap(segments_[i].view.base(), shm::kSegmentBytes, PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  }
 }
 
 }  // namespace toe::libtoe

@@ -29,8 +29,9 @@ class SegmentMap {
   MappedSegment* find(std::uint32_t id);
   MappedSegment* at(std::uint32_t index) { return &segments_[index]; }
   std::uint32_t count() const { return count_.load(std::memory_order_acquire); }
-  /// Unmaps what map() mapped. No line may be in use any more.
-  void unmap_all();
+  /// Gives the segments back that map() mapped; empty memory takes their place, which a thread
+  /// late in a call may still touch.
+  void vacate();
 
  private:
   std::array<MappedSegment, kMaxMapped> segments_;

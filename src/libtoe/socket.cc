@@ -26,7 +26,6 @@ void reset(Socket& socket) {
   socket.settings.send_timeout_ns.store(-1, std::memory_order_relaxed);
   socket.settings.reuse_addr.store(false, std::memory_order_relaxed);
   socket.settings.reuse_port.store(false, std::memory_order_relaxed);
-  socket.attachment.store(nullptr, std::memory_order_relaxed);
   socket.options_touched.store(false, std::memory_order_relaxed);
   socket.needs_kernel.store(false, std::memory_order_relaxed);
   socket.congestion[0] = 0;
@@ -61,6 +60,7 @@ void Socket::unlock_pool() { g_pool_mutex.unlock(); }
 
 void Socket::recycle(Socket* socket) {
   socket->set_role(Role::kFresh);
+  socket->set_attachment(nullptr);
   socket->next_free = nullptr;
   MutexLock lock(g_pool_mutex);
   if (g_free++ == 0) {
@@ -84,11 +84,17 @@ void note_io_uring() { g_io_uring.store(true, std::memory_order_relaxed); }
 
 bool any_socket_offloaded() { return g_any_offloaded.load(std::memory_order_relaxed); }
 
+void Socket::set_attachment(Attachment* to) {
+  if (to != nullptr) to->add_socket();
+  Attachment* from = attachment.exchange(to, std::memory_order_acq_rel);
+  if (from != nullptr) from->drop_socket();
+}
+
 bool Socket::become_connection(Attachment& to, MappedSegment& segment, std::uint32_t line) {
   Lane* lane = to.home.lane(segment);
   if (lane == nullptr) return false;
   connection.attach(lane, line);
-  attachment.store(&to, std::memory_order_relaxed);
+  set_attachment(&to);
   g_any_offloaded.store(true, std::memory_order_relaxed);
   set_role(Role::kConnection);
   return true;
@@ -98,7 +104,7 @@ bool Socket::become_listener(Attachment& to, MappedSegment& segment, std::uint32
   Lane* lane = to.home.lane(segment);
   if (lane == nullptr) return false;
   listener.attach(lane, line);
-  attachment.store(&to, std::memory_order_relaxed);
+  set_attachment(&to);
   g_any_offloaded.store(true, std::memory_order_relaxed);
   set_role(Role::kListener);
   return true;
@@ -119,11 +125,12 @@ void end_sockets_of(Attachment& dead) {
       line.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed),
                        std::memory_order_release);
     } else if (socket->role() == Role::kListener) {
-      socket->attachment.store(nullptr, std::memory_order_release);
+      socket->set_attachment(nullptr);
     }
     touch_items(*socket);
   }
   dead.kick_all();
+  dead.release_if_unused();
 }
 
 }  // namespace toe::libtoe

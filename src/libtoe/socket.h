@@ -50,10 +50,13 @@ class Socket : public File {
   bool become_connection(Attachment& attachment, MappedSegment& segment, std::uint32_t line);
   bool become_listener(Attachment& attachment, MappedSegment& segment, std::uint32_t line);
 
+  /// Belongs to `to` (null: to none) from now on.
+  void set_attachment(Attachment* to);
+
   Connection connection;
   Listener listener;
   SocketSettings settings;
-  std::atomic<Attachment*> attachment{nullptr};
+  std::atomic<Attachment*> attachment{nullptr};  ///< changed by set_attachment() only
   int family = AF_INET;
 
   // Fresh sockets and listeners: what the program did to the kernel socket.
@@ -64,6 +67,7 @@ class Socket : public File {
   shm::SocketOptions inherited{};  ///< listener: options for accepted sockets
   std::atomic<std::uint32_t> accept_turn{0};
   std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
+  std::atomic<std::uint32_t> waiting{0};     ///< threads that sleep in a call on it
   std::atomic<bool> passed{false};           ///< was sent to another process (limbo.h)
 
   // Epoll instances that watch it (epoll.h).

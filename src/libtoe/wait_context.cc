@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "libtoe/cancel.h"
 #include "libtoe/control_socket.h"
 #include "libtoe/libc.h"
 
@@ -121,11 +122,9 @@ void WaitContext::drain_fds() {
 int WaitContext::sleep(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* mask) {
   fds[0] = {doorbell_fd_, POLLIN, 0};
   fds[1] = {kick_fd(), POLLIN, 0};
-  fds[2] = {client_.link().life_fd(), POLLRDHUP, 0};
-  const std::int64_t wait_ns = std::max<std::int64_t>(timeout_ns, 0);
-  const timespec timeout{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
-  const int n = libc().ppoll(fds.data(), fds.size(), timeout_ns < 0 ? nullptr : &timeout, mask);
-  if (n < 0) return -errno;
+  fds[kLifeFd] = {client_.link().life_fd(), POLLRDHUP, 0};
+  const int n = sleep_in_kernel(fds, timeout_ns, mask);
+  if (n < 0) return n;
   const bool rung = (fds[0].revents | fds[1].revents) != 0;
   if (rung) drain_fds();
   int others = n;

@@ -70,10 +70,12 @@ class WaitContext {
   /// Ends a sleep of the waiter from another thread.
   void kick();
   /// Sleeps until a hint, a kick, the engine's end, one of `fds`, a signal, or the timeout
-  /// (negative: none). `fds` begins with kOwnFds entries for this call's use. As ppoll(2), not
-  /// counting the own entries.
+  /// (negative: none). `fds` begins with kOwnFds entries for this call's use, the last of them for
+  /// a descriptor with which the caller is woken itself. As ppoll(2), not counting the own entries.
   int sleep(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* mask);
-  static constexpr std::size_t kOwnFds = 3;
+  static constexpr std::size_t kLifeFd = 2;
+  static constexpr std::size_t kCallersFd = 3;
+  static constexpr std::size_t kOwnFds = 4;
   void close_fds();
   /// Reads doorbell and kick empty.
   void drain_fds();

@@ -741,6 +741,11 @@ def ask(what):
     assert sys.stdin.readline() == "done\n"
 
 
+def segments_mapped():
+    with open("/proc/self/maps") as maps:
+        return sum("memfd:segment" in line for line in maps)
+
+
 def death_of_blocked(server, client):
     """A blocked reader, an epoll waiter and a writer learn of it; the listener serves on."""
     ls = listener(server)
@@ -779,6 +784,11 @@ def death_of_blocked(server, client):
         assert False
     except BrokenPipeError:
         pass
+    # Behind the last connection the dead engine's memory goes.
+    assert segments_mapped() == 1
+    for s in pairs[0] + pairs[1] + pairs[2]:
+        s.close()
+    assert segments_mapped() == 0
     # Through the kernel, on the same listener, blocking accept.
     k = socket.create_connection(("127.0.0.1", server[1]))
     a, _ = ls.accept()

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""preload_test engine|slow|kernel|death [PROGRAM...]: programs of preload_programs.py with libtoe.
+"""preload_test engine|slow|kernel|death|odd [PROGRAM...]: programs with libtoe preloaded.
 
 engine: under a fake engine, both ends offloaded; its counters must show every connection.
 slow: the same with an engine that moves bytes rarely, so that rings are full and grow.
 kernel: plain, and with libtoe.so and no engine: libtoe must be transparent.
 death: the engine is killed under a running program and comes back.
+odd: the programs of odd_calls print what each call answers: the same lines on the kernel and on a
+fake engine.
+The others are those of preload_programs.py.
 """
+import difflib
+import functools
 import os
 import shlex
 import subprocess
@@ -16,6 +21,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("TOE_BUILD", os.path.join(HERE, "../../build"))
 LIBRARY = os.path.join(BUILD, "lib/libtoe.so")
+ODD = os.path.join(BUILD, "bin/odd_calls")
 ENGINE = os.path.join(BUILD, "bin/fake_engine")
 LIMIT = 60
 sys.path.insert(0, HERE)
@@ -25,8 +31,15 @@ import preload_programs  # noqa: E402
 def command_of(name, port, address):
     """In a network namespace of its own: nothing but the loopback and the engine answers."""
     program = [sys.executable, os.path.join(HERE, "preload_programs.py"), name, address, str(port)]
+    if name in odd_names():
+        program = [ODD, name, address, str(port)]
     return ["unshare", "-n", "sh", "-c", "ip link set lo up && exec env $LIBTOE " +
             shlex.join(program)]
+
+
+@functools.lru_cache
+def odd_names():
+    return subprocess.run([ODD, "list"], capture_output=True, text=True, check=True).stdout.split()
 
 
 def preload(folder):
@@ -111,6 +124,23 @@ def with_death(name, port):
         return code == 0 and "ok " + name in output, output, time.monotonic() - started
 
 
+def with_both(name, port):
+    started = time.monotonic()
+    plain_good, plain, _ = run(name, port, "127.0.0.1", dict(os.environ, LIBTOE=""))
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(folder)
+        good, ours, _ = run(name, port, "10.9.9.9", preload(folder))
+        counters = engine.counters()
+    difference = list(difflib.unified_diff(plain.splitlines(), ours.splitlines(), "kernel",
+                                           "libtoe", lineterm=""))
+    offloaded = "accepts=0 " not in counters
+    output = "\n".join(difference) + ("" if offloaded else "\nnot offloaded")
+    if not (plain_good and good):
+        output += f"\nended: kernel {plain_good}, libtoe {good}\n" + ours[-2000:]
+    return (plain_good and good and offloaded and not difference, output,
+            time.monotonic() - started)
+
+
 def main():
     if os.geteuid() != 0:
         print("needs root for network namespaces")
@@ -118,8 +148,9 @@ def main():
     mode, programs = {"engine": (with_engine, preload_programs.ALL),
                       "slow": (with_slow_engine, preload_programs.BULKY),
                       "kernel": (with_kernel, preload_programs.ALL),
-                      "death": (with_death, preload_programs.DEATH)}[sys.argv[1]]
-    names = sys.argv[2:] or [program.__name__ for program in programs]
+                      "death": (with_death, preload_programs.DEATH),
+                      "odd": (with_both, [])}[sys.argv[1]]
+    names = sys.argv[2:] or [program.__name__ for program in programs] or odd_names()
     bad = 0
     for i, name in enumerate(names):
         good, output, seconds = mode(name, 20000 + os.getpid() % 10000 + 10 * i)

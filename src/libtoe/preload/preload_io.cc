@@ -5,10 +5,12 @@
 #include "libtoe/io.h"
 #include "libtoe/limbo.h"
 #include "libtoe/preload/preload.h"
+#include "libtoe/user_memory.h"
 
 using toe::libtoe::answer;
 using toe::libtoe::IoCursor;
 using toe::libtoe::libc;
+using toe::libtoe::may_be_mapped;
 using toe::libtoe::offloaded_socket;
 using toe::libtoe::Role;
 using toe::libtoe::Socket;
@@ -22,8 +24,11 @@ Socket* stream(int fd) {
 }
 
 ssize_t vector_call(Socket& socket, const iovec* parts, int count, bool out) {
-  if (count < 0 || count > 1024) return answer<ssize_t>(-EINVAL);
+  if (count < 0) return answer<ssize_t>(-EINVAL);
+  const int error = toe::libtoe::check_vector(parts, static_cast<std::size_t>(count));
+  if (error != 0) return answer<ssize_t>(error);
   const IoCursor cursor(parts, static_cast<std::size_t>(count));
+  if (cursor.left() == 0) return 0;
   return answer(out ? socket_send(socket, cursor, 0) : socket_recv(socket, cursor, 0));
 }
 
@@ -32,7 +37,9 @@ ssize_t vector_call(Socket& socket, const iovec* parts, int count, bool out) {
 extern "C" [[noreturn]] void __chk_fail();
 
 TOE_EXPORT ssize_t read(int fd, void* buffer, size_t length) {
-  if (Socket* socket = stream(fd)) return answer(socket_recv(*socket, buffer, length, 0));
+  if (Socket* socket = stream(fd)) {
+    return length == 0 ? 0 : answer(socket_recv(*socket, buffer, length, 0));
+  }
   return libc().read(fd, buffer, length);
 }
 
@@ -65,7 +72,7 @@ TOE_EXPORT ssize_t recvfrom(int fd, void* buffer, size_t length, int flags, sock
                             socklen_t* from_length) {
   Socket* socket = stream(fd);
   if (socket == nullptr) return libc().recvfrom(fd, buffer, length, flags, from, from_length);
-  if (from != nullptr && from_length != nullptr) *from_length = 0;  // a stream has no sender
+  if (from != nullptr && may_be_mapped(from_length)) *from_length = 0;  // a stream has no sender
   return answer(socket_recv(*socket, buffer, length, flags));
 }
 
@@ -110,13 +117,14 @@ TOE_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
 
 TOE_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if (Socket* socket = stream(fd)) return answer(socket_sendmsg(*socket, message, flags));
-  toe::libtoe::note_sent(*message);
+  if (may_be_mapped(message)) toe::libtoe::note_sent(*message);
   return libc().sendmsg(fd, message, flags);
 }
 
 TOE_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
   Socket* socket = stream(fd);
   if (socket == nullptr) return libc().recvmmsg(fd, messages, count, flags, timeout);
+  if (count != 0 && !may_be_mapped(messages, sizeof(*messages) * count)) return answer(-EFAULT);
   unsigned done = 0;
   for (; done < count; ++done) {
     const int wait = done > 0 && (flags & MSG_WAITFORONE) != 0 ? MSG_DONTWAIT : 0;
@@ -133,6 +141,7 @@ TOE_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, ti
 TOE_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
   Socket* socket = stream(fd);
   if (socket == nullptr) return libc().sendmmsg(fd, messages, count, flags);
+  if (count != 0 && !may_be_mapped(messages, sizeof(*messages) * count)) return answer(-EFAULT);
   unsigned done = 0;
   for (; done < count; ++done) {
     const ssize_t n = socket_sendmsg(*socket, &messages[done].msg_hdr, flags);
@@ -144,6 +153,7 @@ TOE_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
 }
 
 TOE_EXPORT ssize_t sendfile(int out, int in, off_t* offset, size_t count) {
+  if (stream(in) != nullptr) return answer<ssize_t>(-EINVAL);  // as splice
   if (Socket* socket = stream(out)) return answer(socket_sendfile(*socket, in, offset, count));
   return libc().sendfile(out, in, offset, count);
 }

@@ -9,12 +9,14 @@
 #include "libtoe/open.h"
 #include "libtoe/options.h"
 #include "libtoe/preload/preload.h"
+#include "libtoe/user_memory.h"
 
 using toe::libtoe::answer;
 using toe::libtoe::as_socket;
 using toe::libtoe::FdTable;
 using toe::libtoe::kLeaveToKernel;
 using toe::libtoe::libc;
+using toe::libtoe::may_be_mapped;
 using toe::libtoe::offloaded_socket;
 using toe::libtoe::Role;
 using toe::libtoe::Socket;
@@ -43,7 +45,8 @@ TOE_EXPORT int listen(int fd, int backlog) noexcept {
 }
 
 TOE_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
-  if (Socket* socket = as_socket(FdTable::get(fd))) {
+  Socket* socket = as_socket(FdTable::get(fd));
+  if (socket != nullptr && may_be_mapped(address, length)) {
     const int result = socket_connect(*socket, fd, address, length);
     if (result != kLeaveToKernel) return answer(result);
   }

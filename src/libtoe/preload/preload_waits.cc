@@ -4,12 +4,14 @@
 #include "libtoe/epoll.h"
 #include "libtoe/polling.h"
 #include "libtoe/preload/preload.h"
+#include "libtoe/user_memory.h"
 
 using toe::libtoe::answer;
 using toe::libtoe::Epoll;
 using toe::libtoe::FdTable;
 using toe::libtoe::File;
 using toe::libtoe::libc;
+using toe::libtoe::may_be_mapped;
 using toe::libtoe::Role;
 using toe::libtoe::SelectSets;
 
@@ -22,9 +24,23 @@ std::int64_t from_timespec(const timespec* time) {
   return time == nullptr ? -1 : std::int64_t{time->tv_sec} * 1'000'000'000 + time->tv_nsec;
 }
 
-bool valid(const timespec* time) {
-  return time == nullptr ||
-         (time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < 1'000'000'000);
+// 0, or what the kernel says of such a time-out.
+int check(const timespec* time) {
+  if (time == nullptr) return 0;
+  if (!may_be_mapped(time)) return -EFAULT;
+  return time->tv_sec < 0 || time->tv_nsec < 0 || time->tv_nsec >= 1'000'000'000 ? -EINVAL : 0;
+}
+
+// An array that the kernel shall refuse itself is not looked at.
+bool any_of_ours(pollfd* fds, nfds_t count) {
+  return may_be_mapped(fds, count * sizeof(*fds)) && toe::libtoe::any_offloaded({fds, count});
+}
+
+bool any_of_ours(int count, const SelectSets& sets) {
+  for (const fd_set* set : {sets.read, sets.write, sets.except}) {
+    if (set != nullptr && !may_be_mapped(set, 1)) return false;
+  }
+  return toe::libtoe::any_offloaded(count, sets);
 }
 
 Epoll* epoll_at(int fd) {
@@ -40,8 +56,9 @@ int note_epoll(int fd) {
 int wait_on(Epoll& epoll, epoll_event* events, int count, std::int64_t timeout_ns,
             const sigset_t* mask) {
   if (count <= 0 || count > kMaxEpollEvents) return answer(-EINVAL);
-  if (events == nullptr) return answer(-EFAULT);
-  return answer(epoll.wait({events, static_cast<std::size_t>(count)}, timeout_ns, mask));
+  const auto room = static_cast<std::size_t>(count);
+  if (!may_be_mapped(events, room * sizeof(*events))) return answer(-EFAULT);
+  return answer(epoll.wait({events, room}, timeout_ns, mask));
 }
 
 }  // namespace
@@ -72,19 +89,19 @@ TOE_EXPORT int epoll_pwait2(int epfd, epoll_event* events, int count, const time
                             const sigset_t* mask) {
   Epoll* epoll = epoll_at(epfd);
   if (epoll == nullptr) return libc().epoll_pwait2(epfd, events, count, timeout, mask);
-  if (!valid(timeout)) return answer(-EINVAL);
+  if (const int error = check(timeout); error != 0) return answer(error);
   return wait_on(*epoll, events, count, from_timespec(timeout), mask);
 }
 
 TOE_EXPORT int poll(pollfd* fds, nfds_t count, int timeout) {
-  if (!toe::libtoe::any_offloaded({fds, count})) return libc().poll(fds, count, timeout);
+  if (!any_of_ours(fds, count)) return libc().poll(fds, count, timeout);
   return answer(
       toe::libtoe::mixed_poll({fds, count}, timeout < 0 ? -1 : timeout * kMillisecond, nullptr));
 }
 
 TOE_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
-  if (!toe::libtoe::any_offloaded({fds, count})) return libc().ppoll(fds, count, timeout, mask);
-  if (!valid(timeout)) return answer(-EINVAL);
+  if (!any_of_ours(fds, count)) return libc().ppoll(fds, count, timeout, mask);
+  if (const int error = check(timeout); error != 0) return answer(error);
   return answer(toe::libtoe::mixed_poll({fds, count}, from_timespec(timeout), mask));
 }
 
@@ -103,10 +120,11 @@ TOE_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, c
 
 TOE_EXPORT int select(int count, fd_set* read, fd_set* write, fd_set* except, timeval* timeout) {
   const SelectSets sets{read, write, except};
-  if (!toe::libtoe::any_offloaded(count, sets)) {
+  if (!any_of_ours(count, sets)) {
     return libc().select(count, read, write, except, timeout);
   }
   if (timeout == nullptr) return answer(toe::libtoe::mixed_select(count, sets, -1, nullptr));
+  if (!may_be_mapped(timeout)) return answer(-EFAULT);
   if (timeout->tv_sec < 0 || timeout->tv_usec < 0) return answer(-EINVAL);
   const std::int64_t limit =
       std::int64_t{timeout->tv_sec} * 1'000'000'000 + timeout->tv_usec * 1000;
@@ -122,9 +140,9 @@ TOE_EXPORT int select(int count, fd_set* read, fd_set* write, fd_set* except, ti
 TOE_EXPORT int pselect(int count, fd_set* read, fd_set* write, fd_set* except,
                        const timespec* timeout, const sigset_t* mask) {
   const SelectSets sets{read, write, except};
-  if (!toe::libtoe::any_offloaded(count, sets)) {
+  if (!any_of_ours(count, sets)) {
     return libc().pselect(count, read, write, except, timeout, mask);
   }
-  if (!valid(timeout)) return answer(-EINVAL);
+  if (const int error = check(timeout); error != 0) return answer(error);
   return answer(toe::libtoe::mixed_select(count, sets, from_timespec(timeout), mask));
 }
