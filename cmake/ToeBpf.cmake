@@ -18,7 +18,7 @@ function(toe_embed_bpf folder name symbol)
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/bpf)
   add_custom_command(OUTPUT ${object}
     COMMAND ${TOE_BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -Wall -Werror
-            -I${CMAKE_SOURCE_DIR}/bpf -I${CMAKE_SOURCE_DIR}/src
+            -I${CMAKE_SOURCE_DIR}/bpf -I${CMAKE_SOURCE_DIR}/src -I${CMAKE_SOURCE_DIR}/tests
             -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE}
             -MD -MF ${object}.d -c ${source} -o ${object}
     DEPENDS ${source} DEPFILE ${object}.d VERBATIM)

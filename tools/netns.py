@@ -2,9 +2,10 @@
 
     server side: device srv0, 10.77.0.1, fd77::1     client side: cli0, 10.77.0.2, fd77::2
 
-Used by tools/demo, tools/bench and tests/system. Needs root and iproute2. A Lab removes what it
-made when it is closed, when the program ends and also when the program is killed: a small reaper
-process waits for that.
+A wired lab has a third namespace between the two, where a Wire carries the frames, badly (see
+docs/netlab.md). Used by tools/demo, tools/netlab, tools/bench and tests. Needs root and iproute2.
+A Lab removes what it made when it is closed, when the program ends and also when the program is
+killed: a small reaper process waits for that.
 """
 import contextlib
 import ctypes
@@ -24,6 +25,8 @@ CLIENTS = os.path.join(BUILD, "bin", "clients")
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
 SERVER6, CLIENT6 = "fd77::1", "fd77::2"
 SERVER_DEV, CLIENT_DEV = "srv0", "cli0"
+WIRE_SERVER_DEV, WIRE_CLIENT_DEV = "wire-srv", "wire-cli"
+WIRE = os.path.join(BUILD, "bin", "netlab_wire")
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -231,13 +234,55 @@ class Engine:
         return self.process.stop(5)
 
 
-class Lab:
-    """The two namespaces. Use as a context manager."""
+class Wire:
+    """The program between the two sides of a wired lab.
 
-    def __init__(self, prefix, extra_clients=0):
+    `to_server` and `to_client` say what happens to the frames of each direction, as in
+    docs/netlab.md: "loss=1%,delay=10ms".
+    """
+
+    def __init__(self, lab, to_server="", to_client="", seed=1, fast=False):
+        if not os.access(WIRE, os.X_OK):
+            raise LabError(f"{WIRE} is not built")
+        self._summary = lab.new_log(["wire-summary"]) + ".json"
+        arguments = ["--server-dev", WIRE_SERVER_DEV, "--client-dev", WIRE_CLIENT_DEV,
+                     "--to-server", to_server, "--to-client", to_client, "--seed", seed,
+                     "--json", self._summary, *(["--fast"] if fast else [])]
+        self.process = lab.middle.start([WIRE, *arguments])
+        try:
+            wait_for(self._ready, 10, lambda: "the wire\n" + self.process.output())
+        except BaseException:
+            self.process.stop()
+            raise
+
+    def _ready(self):
+        if not self.process.running():
+            raise LabError(self.process.output().strip())
+        return "netlab: ready" in self.process.output()
+
+    def stop(self):
+        """Takes the wire away; the object that says what it did."""
+        status = self.process.stop(5)
+        if status != 0:
+            raise LabError(f"the wire ended with {status}\n{self.process.output()}")
+        with open(self._summary) as file:
+            return json.load(file)
+
+
+def own_losses(summary):
+    """Frames that a wire lost for want of time or room, which no one asked for."""
+    return sum(sum(summary[way]["own_losses"].values()) for way in ("to_server", "to_client"))
+
+
+class Lab:
+    """The namespaces. Use as a context manager."""
+
+    def __init__(self, prefix, extra_clients=0, wired=False):
         name = f"{prefix}-{os.getpid()}"
         self.server = Namespace(self, name + "-server")
         self.client = Namespace(self, name + "-client")
+        self.middle = Namespace(self, name + "-wire") if wired else None
+        self._namespaces = [self.server, self.client, *([self.middle] if wired else [])]
         self.processes = []
         self._logs = 0
         self.directory = tempfile.mkdtemp(prefix=name + "-")
@@ -250,14 +295,17 @@ class Lab:
             raise
 
     def _build(self, extra_clients):
-        for namespace in (self.server, self.client):
+        for namespace in self._namespaces:
             done = subprocess.run(["ip", "netns", "add", namespace.name], capture_output=True,
                                   text=True)
             if done.returncode != 0:
                 raise LabError("ip netns add: " + done.stderr.strip())
             namespace.ip("link", "set", "lo", "up")
-        self.server.ip("link", "add", SERVER_DEV, "type", "veth", "peer", "name", CLIENT_DEV,
-                       "netns", self.client.name)
+        if self.middle is None:
+            self.server.ip("link", "add", SERVER_DEV, "type", "veth", "peer", "name", CLIENT_DEV,
+                           "netns", self.client.name)
+        else:
+            self._build_middle()
         ends = ((self.server, SERVER_DEV, SERVER, SERVER6),
                 (self.client, CLIENT_DEV, CLIENT, CLIENT6))
         for namespace, device, four, six in ends:
@@ -266,6 +314,20 @@ class Lab:
             namespace.ip("link", "set", device, "up")
         for number in range(extra_clients):
             self.client.ip("addr", "add", f"10.77.1.{number + 1}/16", "dev", CLIENT_DEV)
+
+    def _build_middle(self):
+        """A veth pair to each side; every frame is whole, with its checksums, as on a cable."""
+        # The wire is nobody: its kernel announces no address and answers nothing.
+        self.middle.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
+                         "net.ipv6.conf.default.disable_ipv6=1"])
+        for namespace, device, end in ((self.server, SERVER_DEV, WIRE_SERVER_DEV),
+                                       (self.client, CLIENT_DEV, WIRE_CLIENT_DEV)):
+            namespace.ip("link", "add", device, "type", "veth", "peer", "name", end,
+                         "netns", self.middle.name)
+            self.middle.ip("link", "set", end, "up")
+            for place, name in ((namespace, device), (self.middle, end)):
+                place.run(["ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off",
+                           "gro", "off"])
 
     def environment(self, client_side=False):
         """Where programs find the engine: each side has a run directory of its own."""
@@ -312,7 +374,7 @@ class Lab:
         os._exit(0)
 
     def _remove(self):
-        for namespace in (self.server, self.client):
+        for namespace in self._namespaces:
             pids = subprocess.run(["ip", "netns", "pids", namespace.name], capture_output=True,
                                   text=True).stdout.split()
             for pid in pids:

@@ -3,8 +3,10 @@
 // `bulk --serve ADDRESS:PORT` answers any number of clients, one thread each. A client sends a
 // header {magic, seed, bytes up, bytes down}, then its stream, then ends its direction; the server
 // streams at the same time and, having seen the client's end, adds a trailer {bytes received,
-// first wrong byte + 1 or 0} and ends too. --no-check (for benchmarks) neither computes nor
+// first wrong byte + 1 or 0, longest gap} and ends too. A gap is the time between two deliveries of
+// the stream to its receiver. --no-check (for benchmarks) neither computes nor
 // compares the bytes. Exit status: 0 all bytes right, 1 not, 2 usage.
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -33,7 +35,7 @@ struct Header {
   std::uint64_t magic, seed, up, down;
 };
 struct Trailer {
-  std::uint64_t received, wrong;
+  std::uint64_t received, wrong, longest_gap_ns;
 };
 
 /// One direction of the stream, at its receiver.
@@ -43,8 +45,12 @@ struct Inbound {
   bool checked;
   std::uint64_t received = 0;
   std::uint64_t wrong = 0;  ///< position of the first wrong byte + 1
+  std::uint64_t last_ns = 0;
+  std::uint64_t longest_gap_ns = 0;
 
-  void take(std::span<const char> bytes) {
+  void take(std::span<const char> bytes, std::uint64_t now) {
+    if (received != 0) longest_gap_ns = std::max(longest_gap_ns, now - last_ns);
+    last_ns = now;
     if (checked && wrong == 0) {
       if (const auto at = content.first_wrong(received, bytes)) wrong = received + *at + 1;
     }
@@ -83,8 +89,9 @@ class Exchange {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n < 0) fail_errno("recv");
     if (n == 0) throw RunFailed("the peer ended after " + std::to_string(inbound_.received));
-    inbound_.take(std::span(in_.data(), static_cast<std::size_t>(n)));
-    progress_.moved(now_ns());
+    const std::uint64_t now = now_ns();
+    inbound_.take(std::span(in_.data(), static_cast<std::size_t>(n)), now);
+    progress_.moved(now);
   }
 
   void send() {
@@ -150,12 +157,22 @@ void serve_one(Fd fd) {
   Exchange(fd.get(), header.seed + 1, header.down, inbound).run();
   char extra = 0;
   if (read_exactly(fd.get(), &extra, 1)) throw RunFailed("bytes after the client's stream");
-  const Trailer trailer{inbound.received, inbound.wrong};
+  const Trailer trailer{inbound.received, inbound.wrong, inbound.longest_gap_ns};
   write_exactly(fd.get(), &trailer, sizeof trailer);
 }
 
-[[noreturn]] void serve(const std::string& address) {
+/// Accepted sockets inherit their listener's.
+void set_congestion(int fd, const std::string& name) {
+  if (name.empty()) return;
+  if (::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(),
+                   static_cast<socklen_t>(name.size())) != 0) {
+    fail_errno("congestion control " + name);
+  }
+}
+
+[[noreturn]] void serve(const std::string& address, const std::string& congestion) {
   const Fd listener = listen_on(parse_endpoint(address), 128, false);
+  set_congestion(listener.get(), congestion);
   for (;;) {
     Fd fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd.valid()) {
@@ -173,7 +190,7 @@ void serve_one(Fd fd) {
 }
 
 struct Options {
-  std::string serve, connect, source, json;
+  std::string serve, connect, source, congestion, json;
   std::uint64_t up = 0, down = 0, seed = 1;
   bool no_check = false;
 };
@@ -183,6 +200,7 @@ nlohmann::json transfer(const Options& options) {
   Endpoint source;
   if (!options.source.empty()) source = parse_endpoint(options.source);
   const Fd fd = connect_to(server, options.source.empty() ? nullptr : &source, 5000);
+  set_congestion(fd.get(), options.congestion);
   const Header header{options.no_check ? kMagicUnchecked : kMagic, options.seed, options.up,
                       options.down};
   const std::uint64_t start = now_ns();
@@ -208,6 +226,8 @@ nlohmann::json transfer(const Options& options) {
           {"seconds", seconds},
           {"gbit_per_s", bits / seconds / 1e9},
           {"stalls", exchange.progress().stalls()},
+          {"longest_gap_up_s", static_cast<double>(trailer.longest_gap_ns) / 1e9},
+          {"longest_gap_down_s", static_cast<double>(inbound.longest_gap_ns) / 1e9},
           {"client_cpu_s", own_cpu_seconds()},
           {"failed", false},
           {"reason", ""}};
@@ -237,6 +257,7 @@ int main(int argc, char** argv) {
   app.add_option("--up", options.up, "bytes to send");
   app.add_option("--down", options.down, "bytes to receive");
   app.add_option("--seed", options.seed);
+  app.add_option("--congestion", options.congestion, "congestion control of the kernel");
   app.add_flag("--no-check", options.no_check, "neither compute nor compare the bytes");
   app.add_option("--json", options.json, "file of the result (default: stdout)");
   app.require_option(1, 0);
@@ -247,7 +268,7 @@ int main(int argc, char** argv) {
   }
   try {
     if (options.serve.empty()) return toe::clients::run_client(options);
-    toe::clients::serve(options.serve);
+    toe::clients::serve(options.serve, options.congestion);
   } catch (const std::exception& failure) {
     std::cerr << "bulk: " << failure.what() << std::endl;
     return 1;

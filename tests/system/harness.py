@@ -19,8 +19,8 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 from netns import (  # noqa: E402,F401
-    CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError,
-    client_program, cpu_seconds, end_on_signals, wait_for)
+    CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError, Wire,
+    client_program, cpu_seconds, end_on_signals, own_losses, wait_for)
 
 KERNEL = "--kernel" in sys.argv
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
@@ -49,11 +49,26 @@ def check(condition, text):
         raise AssertionError(text)
 
 
-class Bed:
-    """A lab with an engine (none with --kernel) and the programs of one case."""
+@contextlib.contextmanager
+def wire(lab, to_server="", to_client=None, seed=1, fast=False):
+    """The wire of a wired lab for the time of the block, equal both ways unless told otherwise.
 
-    def __init__(self, run_arguments=(), extra_clients=0):
-        self.lab = Lab("toe-test", extra_clients)
+    Yields a dictionary that has, after the block, what the wire counted.
+    """
+    summary = {}
+    carrier = Wire(lab, to_server, to_server if to_client is None else to_client, seed, fast)
+    yield summary
+    summary.update(carrier.stop())
+    lost = own_losses(summary)
+    check(lost == 0, f"the wire itself lost {lost} frames: {summary}")
+
+
+class Bed:
+    """A lab with an engine (none with --kernel) and the programs of one case. A wired one joins
+    its sides only while there is a wire()."""
+
+    def __init__(self, run_arguments=(), extra_clients=0, wired=False):
+        self.lab = Lab("toe-test", extra_clients, wired)
         self.server = self.lab.server
         self.client = self.lab.client
         self.engine = None
