@@ -41,8 +41,11 @@ void Control::Impl::on_flow_event(const Event& e) {
       c.arm_at = e.at;
       return arm_conn(id);
     case Event::Kind::kRound:
+    case Event::Kind::kRtt:
     case Event::Kind::kLoss:
+    case Event::Kind::kMarks:
     case Event::Kind::kTimeout:
+    case Event::Kind::kUndo:
       return on_congestion(e);
     case Event::Kind::kWantRxRing:
       return grow_rx(id);
@@ -146,26 +149,29 @@ void Control::Impl::give_back_user(std::uint32_t uid) {
   if (--user->second.flows == 0 && user->second.ring_bytes == 0) users.erase(user);
 }
 
+// Once per round trip at most, and on the rare events: the algorithm gives new parameters.
 void Control::Impl::on_congestion(const Event& e) {
   const std::uint32_t id = index_of(e.flow);
   Conn& c = conns[id];
   const flow::CongestionParams before = c.cc;
-  if (e.kind == Event::Kind::kRound) {
-    c.algorithm->on_round(c.cc_state, e.sample, c.cc);
+  Congestion::Step step = c.algorithm->on_round;
+  if (e.kind == Event::Kind::kRtt) {
+    step = c.algorithm->on_rtt;
   } else if (e.kind == Event::Kind::kLoss) {
     counters.fast_retransmits.fetch_add(1, std::memory_order_relaxed);
-    c.algorithm->on_loss(c.cc_state, e.sample, c.cc);
-  } else {
+    step = c.algorithm->on_loss;
+  } else if (e.kind == Event::Kind::kMarks) {
+    step = c.algorithm->on_marks;
+  } else if (e.kind == Event::Kind::kUndo) {
+    step = c.algorithm->on_undo;
+  } else if (e.kind == Event::Kind::kTimeout) {
     counters.timeouts.fetch_add(1, std::memory_order_relaxed);
     world.confirm_neighbor(flows[id].pre.key.remote);
-    c.algorithm->on_timeout(c.cc_state, e.sample, c.cc);
+    step = c.algorithm->on_timeout;
   }
-  if (before.cwnd_cnt == c.cc.cwnd_cnt && before.ssthresh == c.cc.ssthresh &&
-      before.cwnd_cap == c.cc.cwnd_cap && before.loss_beta == c.cc.loss_beta &&
-      before.pacing_bytes_per_s == c.cc.pacing_bytes_per_s) {
-    return;
-  }
-  push_congestion(id);
+  step(c.cc_state, e.sample, c.cc);
+  if (!c.algorithm->has_rate) set_pace(options.cc, e.sample, c.cc);
+  if (!(c.cc == before)) push_congestion(id);
 }
 
 void Control::Impl::push_congestion(std::uint32_t id) {

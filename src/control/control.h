@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "control/congestion/congestion.h"
 #include "control/world.h"
 #include "flow/messages.h"
 #include "flow/slices.h"
@@ -49,6 +50,7 @@ struct Options {
   std::uint32_t max_orphans = 8192;
   bool sack = true;  ///< offer and take SACK (RFC 2018)
   char congestion[16] = "cubic";
+  CongestionSettings cc;
   std::uint8_t partial_checksum_ok = 0;  ///< wire::RxChecksum of the port
 };
 

@@ -118,8 +118,10 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   const std::string_view name(o.congestion, strnlen(o.congestion, sizeof o.congestion));
   c.algorithm = name.empty() ? nullptr : find_congestion(name);
   if (c.algorithm == nullptr) c.algorithm = default_congestion;
-  c.algorithm->start(c.cc_state, c.cc);
   fill_protocol(id, a, o);
+  start_congestion(*c.algorithm, options.cc, flow::sample_of(f.protocol, now, false), c.cc_state,
+                   c.cc);
+  f.protocol.cc = c.cc;
   f.post.header = make_header(id, a.ts_on);
   f.post.iss = a.iss;
   f.post.irs = a.irs;
@@ -142,7 +144,6 @@ void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a, const shm:
   // RFC 6298 section 5.7 and RFC 5681: a lost SYN or SYN-ACK is a sign of congestion. As Linux,
   // one retransmission is forgiven.
   p.cwnd = p.mss * (a.retries > 1 ? 1u : kInitialWindow);
-  p.cc = c.cc;
   p.snd_wscale = a.wscale_on ? a.peer_wscale : std::uint8_t{0};
   p.rcv_wscale = a.wscale_on ? a.own_wscale : std::uint8_t{0};
   c.window_limit = 65535u << p.rcv_wscale;

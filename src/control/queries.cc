@@ -105,6 +105,7 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   info.data_segs_in = post.data_segs_in;
   info.data_segs_out = post.data_segs_out;
   info.min_rtt_us = to_us(p.min_rtt);
+  info.pacing_rate = p.cc.pacing_bytes_per_s;
   info.notsent_bytes = static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_max, p.snd_end));
 }
 
@@ -157,10 +158,9 @@ int Control::Impl::set_option(const Request& r, const LineUse& use) {
     }
     Conn& c = conns[use.record];
     if (c.state != Conn::State::kLive || c.algorithm == algorithm) return 0;
-    const std::uint32_t ssthresh = c.cc.ssthresh;
     c.algorithm = algorithm;
-    algorithm->start(c.cc_state, c.cc);
-    c.cc.ssthresh = ssthresh;
+    start_congestion(*algorithm, options.cc,
+                     flow::sample_of(flows[use.record].protocol, now, false), c.cc_state, c.cc);
     push_congestion(use.record);
     return 0;
   }

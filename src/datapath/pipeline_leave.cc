@@ -69,8 +69,11 @@ void Pipeline::Impl::raise(FlowId id, const Outcome& outcome, Time now) {
     Kind kind;
   } kMap[] = {{Outcome::kArm, Kind::kArm},
               {Outcome::kRound, Kind::kRound},
+              {Outcome::kRtt, Kind::kRtt},
               {Outcome::kLoss, Kind::kLoss},
+              {Outcome::kMarks, Kind::kMarks},
               {Outcome::kTimeout, Kind::kTimeout},
+              {Outcome::kUndo, Kind::kUndo},
               {Outcome::kProgress, Kind::kProgress},
               {Outcome::kWantRxRing, Kind::kWantRxRing},
               {Outcome::kWantTxRing, Kind::kWantTxRing},
@@ -86,9 +89,7 @@ void Pipeline::Impl::raise(FlowId id, const Outcome& outcome, Time now) {
     event.close = outcome.close;
     event.error = outcome.error;
     event.at = outcome.arm_at;
-    event.sample = {
-        now,    s.cwnd,    s.cc.ssthresh, s.mss, static_cast<std::uint32_t>(s.snd_max - s.snd_una),
-        s.srtt, s.min_rtt, s.snd_una};
+    event.sample = flow::sample_of(s, now, entry.kind == Kind::kRound);
     events.push(event);
   }
 }

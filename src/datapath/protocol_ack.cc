@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "datapath/protocol_detail.h"
+#include "datapath/protocol_round.h"
 #include "wire/segment.h"
 #include "wire/seqnum.h"
 
@@ -34,8 +35,10 @@ Nanos rto_of(const ProtocolSlice& s) {
 }
 
 /// RFC 6298 section 2, with Linux's floor on the variance term.
-void take_rtt(ProtocolSlice& s, Nanos sample) {
+void take_rtt(Step& t, Nanos sample) {
+  ProtocolSlice& s = t.s;
   if (sample.ns < 0) return;
+  note_round_rtt(t, sample);
   s.min_rtt = std::min(s.min_rtt, sample);
   if (s.srtt.ns == 0) {
     s.srtt = sample;
@@ -52,20 +55,23 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   if (s.timed_rtt && ack >= s.rtt_pos) {
     s.timed_rtt = false;
-    take_rtt(s, t.now - s.rtt_start);
+    take_rtt(t, t.now - s.rtt_start);
     return;
   }
+  watch_round_rtt(t, seg);
   // After a retransmission only the echoed timestamp tells which copy is acknowledged.
   if (s.timed_rtt || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0 || s.backoff == 0) return;
   const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + s.ts_offset;
-  take_rtt(s, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
+  take_rtt(t, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
 }
 
-/// The one fixed rule (RFC 5681 section 3.1, RFC 3465 with L = 2).
+/// The one fixed rule (RFC 5681 section 3.1, RFC 3465, RFC 9406 section 4.2).
 void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
   if (!s.cwnd_limited || s.ca_state == flow::CaState::kRecovery) return;
   if (s.cwnd < s.cc.ssthresh) {
-    const auto step = static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, 2ull * s.mss));
+    const std::uint64_t most = std::uint64_t{s.cc.slow_start_limit} * s.mss;
+    const auto step = static_cast<std::uint32_t>(
+        std::min(acked, most) / std::max<std::uint8_t>(s.cc.slow_start_divisor, 1));
     s.cwnd = std::min(s.cwnd + step, std::max(s.cc.ssthresh, s.cwnd));
   } else {
     const std::uint32_t per_segment =
@@ -127,7 +133,7 @@ void restart_rto(Step& t) {
 void end_round(Step& t) {
   ProtocolSlice& s = t.s;
   if (s.snd_una < s.round_end) return;
-  if (s.cwnd_limited) t.out.events |= Outcome::kRound;
+  if (s.cwnd_limited || s.cc.every_round) report_round(t);
   s.round_end = s.snd_max;
   s.cwnd_limited = false;
 }
@@ -137,6 +143,7 @@ void on_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
   const std::uint64_t acked = ack - s.snd_una;
   sample_rtt(t, seg, ack);
   s.snd_una = ack;
+  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += acked;
   s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
   s.fin_acked = s.fin_queued && ack > s.snd_end;
   s.dup_acks = 0;

@@ -60,6 +60,9 @@ struct Outcome {
     kRxSwitch = 1u << 9,  ///< receive into the offered ring from `rx_switch` on
     kRxSwitchRefused = 1u << 10,
     kTxSwitch = 1u << 11,  ///< send from the offered ring from `tx_switch` on
+    kRtt = 1u << 12,       ///< see flow::Event
+    kMarks = 1u << 13,
+    kUndo = 1u << 14,
   };
   // To the application.
   std::uint64_t copy_pos = 0;     ///< where the payload goes

@@ -61,7 +61,10 @@ struct Event {
     kArm,             ///< flow, at: look at the flow at this instant
     kRound,           ///< flow, sample: a round trip ended while cwnd was the limit
     kLoss,            ///< flow, sample: fast retransmit began
+    kRtt,             ///< flow, sample: enough round-trip times of a round in slow start
+    kMarks,           ///< flow, sample: ECE; cwnd was reduced by ecn_beta
     kTimeout,         ///< flow, sample: retransmission timeout; neighbour may be stale
+    kUndo,            ///< flow, sample: the last reduction was wrong and is taken back
     kProgress,        ///< flow: acknowledged after a timeout
     kHold,            ///< segment, line, client, slot: a process accepted the line
     kRelease,         ///< segment, line, client, reset: a process gave the line up
@@ -81,13 +84,19 @@ struct Event {
     kAborted,   ///< RST sent
     kTimedOut,  ///< gave up retransmitting or probing
   };
-  /// What congestion control reads; a snapshot, never a pointer into the flow. With kLoss and
-  /// kTimeout it is taken after cwnd and ssthresh were reduced (ssthresh = old cwnd * loss_beta).
+  /// What congestion control reads; a snapshot, never a pointer into the flow. With kLoss, kMarks
+  /// and kTimeout it is taken after cwnd and ssthresh were reduced (ssthresh = old cwnd *
+  /// loss_beta). Bytes are counted from the start of the connection; users take differences.
   struct Sample {
     Time now;
-    std::uint32_t cwnd, ssthresh, mss, in_flight;
-    Nanos srtt, min_rtt;
-    std::uint64_t acked;  ///< snd_una
+    std::uint32_t cwnd = 0, ssthresh = 0, mss = 0, in_flight = 0;
+    Nanos srtt{0}, min_rtt{0};
+    std::uint64_t acked = 0;          ///< snd_una
+    std::uint64_t ce_acked = 0;       ///< of `acked`, bytes acknowledged with ECE
+    Nanos round_rtt{0};               ///< least round-trip time of the round: with kRound the one
+                                      ///< that ended, else the present one
+    std::uint32_t round_samples = 0;  ///< that it was taken from; 0 = round_rtt means nothing
+    bool cwnd_limited = false;        ///< cwnd bounded sending in that round
   };
   Kind kind;
   Close close = Close::kDone;
@@ -105,6 +114,24 @@ struct Event {
   const wire::HeaderTemplate* header = nullptr;
 };
 static_assert(std::is_trivially_copyable_v<Event>);
+
+/// The flow as congestion control sees it. `round_ended`: for kRound.
+inline Event::Sample sample_of(const ProtocolSlice& s, Time now, bool round_ended) {
+  Event::Sample m;
+  m.now = now;
+  m.cwnd = s.cwnd;
+  m.ssthresh = s.cc.ssthresh;
+  m.mss = s.mss;
+  m.in_flight = static_cast<std::uint32_t>(s.snd_max - s.snd_una);
+  m.srtt = s.srtt;
+  m.min_rtt = s.min_rtt;
+  m.acked = s.snd_una;
+  m.ce_acked = s.ce_acked;
+  m.round_rtt = round_ended ? s.last_round_rtt : s.round_rtt;
+  m.round_samples = round_ended ? s.last_round_samples : s.round_samples;
+  m.cwnd_limited = round_ended ? s.last_round_limited : s.cwnd_limited;
+  return m;
+}
 
 using CommandRing = SpscRing<Command>;
 using EventRing = SpscRing<Event>;

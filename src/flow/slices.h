@@ -22,13 +22,23 @@
 
 namespace toe::flow {
 
+/// Round-trip times per round from which HyStart++ judges (RFC 9406: N_RTT_SAMPLE).
+inline constexpr std::uint16_t kRoundRttSamples = 8;
+
 /// Parameters that congestion control gives and the protocol stage applies (one fixed rule).
 struct CongestionParams {
   std::uint32_t cwnd_cnt = 0;  ///< bytes acked per segment of growth above ssthresh; 0 = cwnd
   std::uint32_t ssthresh = 0xffffffffu;  ///< bytes
   std::uint32_t cwnd_cap = 0xffffffffu;  ///< bytes: upper bound of cwnd
-  std::uint32_t loss_beta = 717;  ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
+  std::uint16_t loss_beta = 717;        ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
+  std::uint16_t ecn_beta = 717;         ///< the same after a window with marks (ECE)
+  std::uint8_t slow_start_limit = 2;    ///< segments of growth per ACK at most (RFC 3465: L)
+  std::uint8_t slow_start_divisor = 1;  ///< growth in slow start is divided by this
+  bool watch_rtt = false;    ///< measure every ACK's round trip in slow start; Event::kRtt
+  bool every_round = false;  ///< Event::kRound also when the application was the limit
   std::uint64_t pacing_bytes_per_s = 0;  ///< 0 = unpaced
+
+  bool operator==(const CongestionParams&) const = default;
 };
 
 /// Read by pre; written by control while it owns the record.
@@ -128,6 +138,13 @@ struct ProtocolSlice {
   std::uint64_t snd_switch = 0;      ///< first position of the current send ring
   std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
   std::uint32_t rcv_ring_bytes = 0;  ///< size of the current receive ring (control sets it)
+  // Congestion control's view of a round; touched while cwnd is the limit, or by marks.
+  Nanos round_rtt{0};               ///< least round-trip time of the present round
+  Nanos last_round_rtt{0};          ///< of the one that ended last
+  std::uint64_t ce_acked = 0;       ///< bytes ever acknowledged by segments with ECE
+  std::uint16_t round_samples = 0;  ///< round-trip times measured in the present round
+  std::uint16_t last_round_samples = 0;
+  bool last_round_limited = false;  ///< cwnd_limited when it ended
   // Cold.
   Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)

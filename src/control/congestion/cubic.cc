@@ -1,9 +1,10 @@
-// CUBIC (RFC 9438), evaluated once per round trip: the curve one round ahead gives the growth that
-// the coming round may bring, which becomes "bytes acknowledged per segment of growth".
+// CUBIC (RFC 9438) with HyStart++ (RFC 9406), evaluated once per round trip: the curve one round
+// ahead gives the growth that the coming round may bring, which becomes "bytes acknowledged per
+// segment of growth".
 #include <algorithm>
 #include <cmath>
 
-#include "control/congestion/congestion.h"
+#include "control/congestion/rate.h"
 
 namespace toe::control {
 namespace {
@@ -14,98 +15,164 @@ using Params = Congestion::Params;
 constexpr double kC = 0.4;                                // RFC 9438 section 5
 constexpr double kBeta = 0.7;                             // section 4.6
 constexpr double kAlpha = 3 * (1 - kBeta) / (1 + kBeta);  // section 4.3
-constexpr std::uint32_t kLossBeta = 717;                  // 0.7 * 1024
-constexpr std::uint32_t kUnlimited = 0xffffffffu;
+constexpr std::uint16_t kReduction = 717;                 // 0.7 * 1024
 constexpr double kSlowest = 100;  // at least one segment of growth per 100 windows
 
-double seconds_of(Nanos t) { return static_cast<double>(t.ns) * 1e-9; }
+CubicState& self(CongestionState& state) { return *std::get_if<CubicState>(&state); }
 
 std::uint32_t to_bytes(double segments, std::uint32_t mss) {
   const double bytes = segments * mss;
-  return bytes >= 4e9 ? kUnlimited : static_cast<std::uint32_t>(bytes);
+  return bytes >= 4e9 ? kUnlimitedWindow : static_cast<std::uint32_t>(bytes);
 }
 
 // The window in segments before the reduction that the sample shows.
 double window_before(const Sample& sample) {
-  if (sample.mss == 0 || sample.ssthresh == kUnlimited) return 0;
+  if (sample.mss == 0 || sample.ssthresh == kUnlimitedWindow) return 0;
   return static_cast<double>(sample.ssthresh) / sample.mss / kBeta;
 }
 
-void begin_epoch(CongestionState& state, double cwnd, Time now) {
-  state.in_epoch = true;
-  state.epoch = now;
-  state.w_est = cwnd;
-  if (cwnd >= state.w_max) {
-    state.w_max = cwnd;
-    state.k = 0;
+void begin_epoch(CubicStage& stage, double cwnd, Time now) {
+  stage.in_epoch = true;
+  stage.epoch = now;
+  stage.w_est = cwnd;
+  if (cwnd >= stage.w_max) {
+    stage.w_max = cwnd;
+    stage.k = 0;
   } else {
-    state.k = std::cbrt((state.w_max - cwnd) / kC);
+    stage.k = std::cbrt((stage.w_max - cwnd) / kC);
   }
 }
 
 // Section 5.8: time in which the application, not cwnd, was the limit does not count. Rounds
-// are reported only while cwnd limits, so a gap of more than two round trips is such time.
-void skip_idle(CongestionState& state, const Sample& sample) {
-  const Nanos gap = sample.now - state.last_round;
-  if (gap > sample.srtt * 2) state.epoch = state.epoch + (gap - sample.srtt);
+// count only while cwnd limits, so a gap of more than two round trips is such time.
+void skip_idle(CubicState& s, const Sample& sample) {
+  const Nanos gap = sample.now - s.last_round;
+  if (gap > sample.srtt * 2) s.now.epoch = s.now.epoch + (gap - sample.srtt);
 }
 
-void end_epoch(CongestionState& state, double before, const Sample& sample, Params& params) {
-  state.in_epoch = false;
-  state.cwnd_prior = before;
+// Section 4.3: the window that Reno would have, grown by what was acknowledged since the last look;
+// not by more than one round trip's worth, which the application may have spread over a long time.
+double alpha_of(const CubicStage& stage) { return stage.w_est >= stage.cwnd_prior ? 1.0 : kAlpha; }
+
+void grow_estimate(CubicState& s, double cwnd, const Sample& sample) {
+  const double acked = static_cast<double>(sample.acked - s.acked) / sample.mss;
+  s.now.w_est += alpha_of(s.now) * std::min(acked / cwnd, 1.0);
+}
+
+void end_epoch(CubicState& s, double before, const Sample& sample, Params& params) {
+  s.now.in_epoch = false;
+  s.now.cwnd_prior = before;
   params.ssthresh = sample.ssthresh;
   params.cwnd_cnt = 0;  // as Reno until the first round of the new stage
-  params.cwnd_cap = kUnlimited;
+  params.cwnd_cap = kUnlimitedWindow;
 }
 
-void start(CongestionState& state, Params& params) {
-  state = {};
+void leave_slow_start(CubicState& s, Params& params) {
+  s.hystart.phase = HyStart::Phase::kOver;
+  params.watch_rtt = false;
+  params.slow_start_divisor = 1;
+}
+
+void start(CongestionState& state, const CongestionSettings& settings, const Sample& sample,
+           Params& params) {
+  CubicState s;
+  s.acked = sample.acked;
   params = {};
-  params.loss_beta = kLossBeta;
+  params.ssthresh = sample.ssthresh;
+  params.loss_beta = params.ecn_beta = kReduction;
+  const bool paced = settings.pacing != Pacing::kOff;
+  params.slow_start_limit = paced ? HyStart::kPacedLimit : HyStart::kUnpacedLimit;
+  params.watch_rtt = sample.ssthresh == kUnlimitedWindow;
+  if (!params.watch_rtt) s.hystart.phase = HyStart::Phase::kOver;
+  state = s;
+}
+
+void apply_phase(const HyStart& h, Params& params) {
+  params.slow_start_divisor =
+      h.phase == HyStart::Phase::kConservative ? HyStart::kGrowthDivisor : 1;
+}
+
+void on_rtt(CongestionState& state, const Sample& sample, Params& params) {
+  HyStart& h = self(state).hystart;
+  if (h.phase == HyStart::Phase::kOver) return;
+  hystart_on_rtt(h, sample.round_rtt);
+  apply_phase(h, params);
+}
+
+void slow_start_round(CubicState& s, const Sample& sample, Params& params) {
+  params.cwnd_cap = kUnlimitedWindow;
+  if (s.hystart.phase == HyStart::Phase::kOver) return;
+  const Nanos least = sample.round_samples == 0 ? HyStart::kNone : sample.round_rtt;
+  if (hystart_on_round(s.hystart, least)) {
+    params.ssthresh = sample.cwnd;
+    leave_slow_start(s, params);
+  }
+}
+
+// The window that is to be reached one round trip from now.
+double target_of(const CubicState& s, double cwnd, const Sample& sample) {
+  const CubicStage& stage = s.now;
+  const double t = seconds_of((sample.now - stage.epoch) + sample.srtt);
+  const double d = t - stage.k;
+  const double curve = kC * d * d * d + stage.w_max;      // section 4.2, Figure 1
+  const double friendly = stage.w_est + alpha_of(stage);  // section 4.3
+  return std::clamp(std::max(curve, friendly), cwnd, 1.5 * cwnd);
 }
 
 void on_round(CongestionState& state, const Sample& sample, Params& params) {
+  CubicState& s = self(state);
   params.ssthresh = sample.ssthresh;
-  if (sample.mss == 0 || sample.cwnd < sample.ssthresh) {
-    params.cwnd_cap = kUnlimited;
-    return;
-  }
+  if (sample.mss == 0 || !sample.cwnd_limited) return;
   const double cwnd = std::max(1.0, static_cast<double>(sample.cwnd) / sample.mss);
-  if (!state.in_epoch) {
-    begin_epoch(state, cwnd, sample.now);
+  if (sample.cwnd < sample.ssthresh) {
+    slow_start_round(s, sample, params);
   } else {
-    skip_idle(state, sample);
+    leave_slow_start(s, params);
+    if (!s.now.in_epoch) {
+      begin_epoch(s.now, cwnd, sample.now);
+    } else {
+      skip_idle(s, sample);
+      grow_estimate(s, cwnd, sample);
+    }
+    const double target = target_of(s, cwnd, sample);
+    const double growth = std::max(target - cwnd, 1 / kSlowest);
+    params.cwnd_cnt = std::max(sample.mss, to_bytes(cwnd / growth, sample.mss));
+    params.cwnd_cap = to_bytes(std::ceil(std::max(target, cwnd + 1)), sample.mss);
   }
-  state.last_round = sample.now;
-
-  const double t = seconds_of((sample.now - state.epoch) + sample.srtt);
-  const double d = t - state.k;
-  double target = kC * d * d * d + state.w_max;  // section 4.2, Figure 1
-  // Reno-friendly region (section 4.3): what Reno would have one round from now.
-  const double alpha = state.w_est >= state.cwnd_prior ? 1.0 : kAlpha;
-  state.w_est += alpha;
-  target = std::max(target, state.w_est);
-  target = std::clamp(target, cwnd, 1.5 * cwnd);  // section 4.2
-
-  const double growth = std::max(target - cwnd, 1 / kSlowest);
-  params.cwnd_cnt = std::max(sample.mss, to_bytes(cwnd / growth, sample.mss));
-  params.cwnd_cap = to_bytes(std::ceil(std::max(target, cwnd + 1)), sample.mss);
+  s.last_round = sample.now;
+  s.acked = sample.acked;
 }
 
 void on_loss(CongestionState& state, const Sample& sample, Params& params) {
+  CubicState& s = self(state);
+  s.undo = s.now;
   const double before = window_before(sample);
   // Fast convergence (section 4.7).
-  state.w_max = before < state.w_max ? before * (1 + kBeta) / 2 : before;
-  end_epoch(state, before, sample, params);
+  s.now.w_max = before < s.now.w_max ? before * (1 + kBeta) / 2 : before;
+  leave_slow_start(s, params);
+  end_epoch(s, before, sample, params);
 }
 
 void on_timeout(CongestionState& state, const Sample& sample, Params& params) {
+  CubicState& s = self(state);
+  s.undo = s.now;
   // Section 4.8: the next stage begins with K = 0 and W_max = its first cwnd.
-  state.w_max = 0;
-  end_epoch(state, window_before(sample), sample, params);
+  s.now.w_max = 0;
+  leave_slow_start(s, params);
+  end_epoch(s, window_before(sample), sample, params);
 }
 
-constexpr Congestion kCubic{"cubic", start, on_round, on_loss, on_timeout};
+// Section 4.9: the stage goes on where it was; what passed meanwhile counts as time.
+void on_undo(CongestionState& state, const Sample& sample, Params& params) {
+  CubicState& s = self(state);
+  s.now = s.undo;
+  params.ssthresh = sample.ssthresh;
+  params.cwnd_cnt = 0;
+  params.cwnd_cap = kUnlimitedWindow;
+}
+
+constexpr Congestion kCubic{"cubic", false,   start,      on_round, on_rtt,
+                            on_loss, on_loss, on_timeout, on_undo};
 
 }  // namespace
 
