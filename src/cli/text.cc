@@ -70,6 +70,9 @@ std::string stats_text(const std::string& text) {
   for (const auto& [name, count] : json.at("drops").items()) {
     if (count.get<std::uint64_t>() != 0) rows.push_back({"drop " + name, count.dump()});
   }
+  for (const auto& [name, count] : json.at("levels").items()) {
+    rows.push_back({"now " + name, count.dump()});
+  }
   return table_text(rows);
 }
 

@@ -22,8 +22,9 @@ TEST(Text, Connections) {
 
 TEST(Text, StatsShowsOnlyDropsThatHappened) {
   const std::string text =
-      stats_text(R"({"schema":1,"counters":{"a":0,"b":2},"drops":{"paws":0,"bad_flags":3}})");
-  EXPECT_EQ(text, "a               0\nb               2\ndrop bad_flags  3\n");
+      stats_text(R"({"schema":1,"counters":{"a":0,"b":2},"drops":{"paws":0,"bad_flags":3},
+          "levels":{"held":4}})");
+  EXPECT_EQ(text, "a               0\nb               2\ndrop bad_flags  3\nnow held        4\n");
 }
 
 TEST(Text, StatusHidesControlCharacters) {

@@ -30,6 +30,8 @@ inline constexpr std::size_t kMaxSpill = 1 << 17;
 /// Asked of the worker, which fills it and sets `done` (release).
 struct PortSnapshot {
   port::PortStats stats;
+  std::uint32_t frames = 0;       ///< chunks of the pool
+  std::uint32_t frames_held = 0;  ///< of them neither free nor the port's: 0 at rest
   std::atomic<bool> done{false};
 };
 

@@ -132,7 +132,8 @@ void add_port_counters(const port::PortStats& stats, StatsFacts& facts) {
 std::string stats_json(const StatsFacts& facts) {
   return dump({{"schema", 1},
                {"counters", counts_json(facts.counters)},
-               {"drops", counts_json(facts.drops)}});
+               {"drops", counts_json(facts.drops)},
+               {"levels", counts_json(facts.levels)}});
 }
 
 std::string status_json(const StatusFacts& facts) {

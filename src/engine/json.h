@@ -32,6 +32,7 @@ using NamedCounts = std::vector<std::pair<std::string, std::uint64_t>>;
 struct StatsFacts {
   NamedCounts counters;
   NamedCounts drops;
+  NamedCounts levels;  ///< as they are now
 };
 void add_control_counters(const control::Counters& counters, StatsFacts& facts);
 void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts);

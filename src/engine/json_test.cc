@@ -75,10 +75,12 @@ TEST(Json, Stats) {
   add_control_counters(control, facts);
   add_datapath_counters(datapath, facts);
   add_port_counters(port, facts);
+  facts.levels = {{"frames_held", 2}};
   const json stats = json::parse(stats_json(facts));
   EXPECT_EQ(stats["counters"]["passive_opens"], 7);
   EXPECT_EQ(stats["counters"]["port_rx_frames"], 9);
   EXPECT_EQ(stats["drops"]["paws"], 3);
+  EXPECT_EQ(stats["levels"]["frames_held"], 2);
   EXPECT_EQ(stats["drops"]["bad_tcp_checksum"], 0);
 }
 

@@ -155,7 +155,10 @@ std::pair<IpAddr, std::uint16_t> Listeners::close(std::uint64_t cookie) {
   ::shutdown(entry.socket.get(), SHUT_RD);
   keep_bound(entry.socket.get(), entry.local, entry.port, entry.v4);
   const std::pair<IpAddr, std::uint16_t> bound{entry.local, entry.port};
-  closed_.push_back(std::move(entry));
+  const bool bound_already = std::any_of(closed_.begin(), closed_.end(), [&](const Entry& other) {
+    return other.local == entry.local && other.port == entry.port && other.v6_only == entry.v6_only;
+  });
+  if (!bound_already) closed_.push_back(std::move(entry));
   return bound;
 }
 

@@ -52,7 +52,8 @@ class Listeners {
   std::span<const IpAddr> addresses() const { return local_; }
 
   std::size_t count() const { return entries_.size(); }
-  std::size_t held() const { return held_.size(); }
+  /// Sockets kept to hold ports that nobody listens on: spare, or still in use.
+  std::size_t held() const { return held_.size() + closed_.size(); }
 
  private:
   struct Entry {

@@ -164,6 +164,9 @@ std::string Verbs::stats_text(const Question& question) const {
   facts.counters.emplace_back("vlan_passed", steering.vlan_passed);
   facts.drops.emplace_back("steering_fragments", steering.fragments_dropped);
   facts.drops.emplace_back("steering_headers", steering.headers_dropped);
+  facts.levels = {{"frames", question.snapshot->frames},
+                  {"frames_held", question.snapshot->frames_held},
+                  {"ports_held", links_.listeners.held()}};
   return stats_json(facts);
 }
 

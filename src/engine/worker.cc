@@ -120,13 +120,21 @@ void Worker::carry_out(const Order& order, Time now) {
       ::close(order.fd);
       break;
     case Order::Kind::kSnapshot:
-      order.snapshot->stats = links_.port.stats();
+      take_snapshot(*order.snapshot);
       order.snapshot->done.store(true, std::memory_order_release);
       break;
     case Order::Kind::kStop:
       stop_at_ = now + kDrain;
       break;
   }
+}
+
+void Worker::take_snapshot(PortSnapshot& snapshot) const {
+  const FramePool& pool = links_.port.pool();
+  snapshot.stats = links_.port.stats();
+  snapshot.frames = pool.chunks();
+  const std::uint64_t elsewhere = pool.free_count() + snapshot.stats.chunks_inside;
+  snapshot.frames_held = pool.chunks() - static_cast<std::uint32_t>(elsewhere);
 }
 
 bool Worker::check_end(Time now, bool worked) {

@@ -44,6 +44,7 @@ class Worker {
   void run();
   bool take_orders(Time now);
   bool settled() const;
+  void take_snapshot(PortSnapshot& snapshot) const;
   void carry_out(const Order& order, Time now);
   void wait(Time now);
   void sleep();

@@ -53,6 +53,7 @@ struct PortStats {
   std::uint64_t tx_invalid = 0;        ///< descriptors the kernel refused
   std::uint64_t tx_kicks = 0;          ///< system calls made to send
   std::uint64_t tx_stalls = 0;         ///< flush() gave up with frames still queued
+  std::uint64_t chunks_inside = 0;     ///< chunks that are the port's at this moment
 };
 
 /// One burst per call; no call blocks.

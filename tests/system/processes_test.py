@@ -5,8 +5,8 @@ import signal
 import time
 
 import harness
-from harness import (PYTHON, SERVER, case, check, echo_once, echo_server, receive_exactly,
-                     seconds_until_end, write_script)
+from harness import (PYTHON, SERVER, case, check, echo_once, echo_server, need_engine,
+                     receive_exactly, seconds_until_end, write_script)
 
 PORT = 7001
 
@@ -122,6 +122,30 @@ def restart_after_sigterm(bed):
 @case
 def restart_after_kill(bed):
     restart(bed, lambda server: server.kill())
+
+
+@case
+def restarts_in_time_wait(bed):
+    """A server that closed first ends and starts again, over and over: its port stays bound, but
+    the engine keeps no more for ten ends than for one."""
+    need_engine()
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{bed.engine.pid}/fd"))
+    before = descriptors()
+    for _ in range(5):
+        server = bed.serve(echo_server("level", f"0.0.0.0:{PORT}", "--close-after", "10"), PORT)
+        with bed.engine_opens():
+            connection = bed.connect(PORT)
+            echo_once(connection, b"x" * 10)
+            check(connection.recv(1) == b"", "no end")
+            connection.close()
+        server.kill()
+        bed.wait_no_connections()
+    states = {entry["state"] for entry in bed.engine.ask("conns", "--all")["conns"]}
+    check(states == {"TIME-WAIT"}, f"states {states}")
+    harness.wait_for(lambda: descriptors() <= before + 1, 2,
+                     lambda: f"{before} descriptors; they are {descriptors()}")
 
 
 @case

@@ -226,6 +226,7 @@ std::size_t AfXdpPort::rx(std::span<Frame> out) {
   }
   if (filled != 0) {
     rx_.consume(filled);
+    offered_ -= filled;
     stats_.rx_frames += count;
     refill();
   }
@@ -250,6 +251,7 @@ void AfXdpPort::refill() {
   }
   if (count == 0) return;
   fill_.publish(count);
+  offered_ += count;
   if (fill_.needs_wakeup()) ::recvfrom(socket_.get(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 }
 
@@ -318,6 +320,7 @@ bool AfXdpPort::prepare_sleep() {
 
 PortStats AfXdpPort::stats() const {
   PortStats stats = stats_;
+  stats.chunks_inside = offered_ + in_flight_;
   xdp_statistics kernel{};
   socklen_t length = sizeof(kernel);
   if (::getsockopt(socket_.get(), SOL_XDP, XDP_STATISTICS, &kernel, &length) == 0) {

@@ -80,6 +80,7 @@ class AfXdpPort final : public Port {
   XskRing<std::uint64_t> completion_;
   XskRing<xdp_desc> rx_;
   XskRing<xdp_desc> tx_;
+  std::uint32_t offered_ = 0;    ///< offered for receiving, not yet back with a frame
   std::uint32_t in_flight_ = 0;  ///< sent, chunk not yet back
   bool tx_unflushed_ = false;
   bool tx_blocked_ = false;  ///< the device is down or gone: kicking helps nobody

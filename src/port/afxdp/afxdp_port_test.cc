@@ -138,6 +138,8 @@ TEST_F(AfXdpPortTest, ReceivesOwnedSegmentsAndLeavesTheRestToTheKernel) {
   EXPECT_EQ(std::memcmp(bytes.data(), port_->caps().mac.bytes.data(), 6), 0);
   EXPECT_EQ(bytes[36] << 8 | bytes[37], kPort);
   EXPECT_EQ(bytes[47] & 0x12, 0x02) << "a SYN";
+  const auto inside = [&] { return port_->stats().chunks_inside; };
+  EXPECT_EQ(inside() + port_->pool().free_count() + 1, port_->pool().chunks());
   port_->pool().release(frames[0]);
 }
 
@@ -224,6 +226,7 @@ TEST_F(AfXdpSendTest, SendsBurstsInOrderAndTakesEveryChunkBack) {
   }
   port_->flush();
   EXPECT_EQ(port_->pool().free_count(), free);
+  EXPECT_EQ(port_->stats().chunks_inside + free, port_->pool().chunks());
   EXPECT_EQ(port_->stats().tx_frames, kFrames);
   EXPECT_EQ(port_->stats().tx_invalid, 0u);
   EXPECT_LE(port_->stats().tx_kicks, 4u * kFrames / 100) << "one call sends at least 32 frames";
