@@ -48,9 +48,9 @@ void Control::Impl::on_flow_event(const Event& e) {
     case Event::Kind::kUndo:
       return on_congestion(e);
     case Event::Kind::kWantRxRing:
-      return grow_rx(id);
+      return grow(id, true);
     case Event::Kind::kWantTxRing:
-      return grow_tx(id);
+      return grow(id, false);
     case Event::Kind::kRxRingFree:
       return on_ring_free(e, true);
     case Event::Kind::kTxRingFree:

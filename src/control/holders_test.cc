@@ -250,6 +250,17 @@ TEST_F(HoldersTest, ListenAgainChangesTheBacklog) {
   EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
 }
 
+TEST_F(HoldersTest, ListenAgainChangesTheOptionsOfConnectionsToCome) {
+  serve();
+  Request again = listen_request(1, 500, IpAddr::v4(0, 0, 0, 0), 16);
+  again.options.keep_idle_s = 55;
+  again.options.app_flags = shm::kNoDelay;
+  request(again);
+  const flow::ProtocolSlice& p = flows[index_of(establish(40000).flow)].protocol;
+  EXPECT_TRUE(p.nodelay);
+  EXPECT_EQ(p.keep_idle, seconds(55));
+}
+
 class LimitsTest : public ControlTest {
  protected:
   static Options tight() {

@@ -121,8 +121,7 @@ struct Control::Impl {
   // rings.cc: growth, accounting.
   shm::RingRef take_ring(Segment& segment, std::uint32_t uid, std::uint32_t bytes);
   void free_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring);
-  void grow_rx(std::uint32_t id);
-  void grow_tx(std::uint32_t id);
+  void grow(std::uint32_t id, bool rx);
   void on_ring_free(const flow::Event& e, bool rx);
 
   // holders.cc: who holds which line.

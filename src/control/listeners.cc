@@ -95,6 +95,7 @@ bool Control::Impl::join_listener(std::uint32_t id, const Request& r) {
     member->holders.push_back(r.client);
   }
   l.backlog = std::min(r.backlog, l.entries - 1);
+  if (l.members.size() == 1) l.options = r.options;
   return true;
 }
 

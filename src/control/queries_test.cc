@@ -11,6 +11,7 @@ using shm::MessageType;
 
 class QueriesTest : public ControlTest {
  protected:
+  using ControlTest::ControlTest;
   void accepted() {
     serve();
     const std::uint32_t slot = context(1, 1);
@@ -213,7 +214,28 @@ TEST_F(QueriesTest, BufferSizesSetByTheProgramBoundTheRings) {
   line(1, flows[index_of(in.flow)].post.line).rcvbuf = 0xffffffff;  // nonsense: clamped
   e.kind = flow::Event::Kind::kWantRxRing;
   event(e);
-  EXPECT_EQ(commanded(Kind::kOfferRxRing)[0].ring.bytes(), 65536u);
+  EXPECT_EQ(commanded(Kind::kOfferRxRing)[0].ring.bytes(), 8u << 20);  // what can be announced
+}
+
+class ScarceMemoryTest : public QueriesTest {
+ protected:
+  static Options scarce() {
+    Options o = small_options();
+    o.max_ring_bytes_per_user = 256 * 1024;
+    return o;
+  }
+  ScarceMemoryTest() : QueriesTest(scarce()) {}
+};
+
+TEST_F(ScarceMemoryTest, RingsGrowInStepsAndNotToTheProgramsWish) {
+  accepted();
+  line(1, flows[index_of(in.flow)].post.line).sndbuf = 1 << 20;
+  flow::Event e{};
+  e.kind = flow::Event::Kind::kWantTxRing;
+  e.flow = in.flow;
+  event(e);
+  ASSERT_EQ(commanded(Kind::kOfferTxRing).size(), 1u);
+  EXPECT_EQ(commanded(Kind::kOfferTxRing)[0].ring.bytes(), 65536u);
 }
 
 }  // namespace

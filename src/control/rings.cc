@@ -36,50 +36,36 @@ void Control::Impl::free_ring(Segment& segment, std::uint32_t uid, shm::RingRef&
   ring = {};
 }
 
-void Control::Impl::grow_rx(std::uint32_t id) {
+// A larger ring for one direction, if there is one to be had. A size that the program set is its
+// wish and is taken in one step: a program that does not read would never see a second.
+void Control::Impl::grow(std::uint32_t id, bool rx) {
   Conn& c = conns[id];
   if (c.state != Conn::State::kLive) return;
-  c.wants_rx = c.rx_old.valid();  // one switch at a time
-  if (c.wants_rx) return;
+  shm::RingRef& now = rx ? c.rx_ring : c.tx_ring;
+  shm::RingRef& old = rx ? c.rx_old : c.tx_old;
+  bool& wants = rx ? c.wants_rx : c.wants_tx;
+  wants = old.valid();  // one switch at a time
+  if (wants) return;
   Segment& segment = *segments[c.segment];
-  const std::uint32_t asked = segment.line(c.line).rcvbuf.load(std::memory_order_relaxed);
-  const std::uint32_t most =
-      std::min(ring_limit(asked, options.max_rx_ring_bytes), std::bit_ceil(c.window_limit));
-  const std::uint32_t bytes = std::min(c.rx_ring.bytes() * kGrowth, most);
-  if (bytes <= c.rx_ring.bytes()) return;
-  const shm::RingRef ring = take_ring(segment, c.uid, bytes);
+  const shm::Line& line = segment.line(c.line);
+  const std::uint32_t asked = (rx ? line.rcvbuf : line.sndbuf).load(std::memory_order_relaxed);
+  std::uint32_t most =
+      ring_limit(asked, rx ? options.max_rx_ring_bytes : options.max_tx_ring_bytes);
+  if (rx) most = std::min(most, std::bit_ceil(c.window_limit));
+  const std::uint32_t step = std::min(now.bytes() * kGrowth, most);
+  if (step <= now.bytes()) return;
+  shm::RingRef ring;
+  if (asked != 0) ring = take_ring(segment, c.uid, most);
+  if (!ring.valid()) ring = take_ring(segment, c.uid, step);
   if (!ring.valid()) {
     counters.ring_refused.fetch_add(1, std::memory_order_relaxed);
     return;
   }
-  c.rx_old = c.rx_ring;
-  c.rx_ring = ring;
+  old = now;
+  now = ring;
   counters.ring_grown.fetch_add(1, std::memory_order_relaxed);
-  flow::Command command = make_command(flow::Command::Kind::kOfferRxRing);
-  command.flow = FlowId{id};
-  command.ring = ring;
-  commands.push(command);
-}
-
-void Control::Impl::grow_tx(std::uint32_t id) {
-  Conn& c = conns[id];
-  if (c.state != Conn::State::kLive) return;
-  c.wants_tx = c.tx_old.valid();  // one switch at a time
-  if (c.wants_tx) return;
-  Segment& segment = *segments[c.segment];
-  const std::uint32_t asked = segment.line(c.line).sndbuf.load(std::memory_order_relaxed);
-  const std::uint32_t most = ring_limit(asked, options.max_tx_ring_bytes);
-  const std::uint32_t bytes = std::min(c.tx_ring.bytes() * kGrowth, most);
-  if (bytes <= c.tx_ring.bytes()) return;
-  const shm::RingRef ring = take_ring(segment, c.uid, bytes);
-  if (!ring.valid()) {
-    counters.ring_refused.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  c.tx_old = c.tx_ring;
-  c.tx_ring = ring;
-  counters.ring_grown.fetch_add(1, std::memory_order_relaxed);
-  flow::Command command = make_command(flow::Command::Kind::kOfferTxRing);
+  using Kind = flow::Command::Kind;
+  flow::Command command = make_command(rx ? Kind::kOfferRxRing : Kind::kOfferTxRing);
   command.flow = FlowId{id};
   command.ring = ring;
   commands.push(command);
@@ -94,8 +80,7 @@ void Control::Impl::on_ring_free(const flow::Event& e, bool rx) {
   if (e.ring == ring) std::swap(ring, old);
   if (e.ring != old) return;
   free_ring(*segments[c.segment], c.uid, old);
-  if (rx && c.wants_rx) grow_rx(index_of(e.flow));
-  if (!rx && c.wants_tx) grow_tx(index_of(e.flow));
+  if (rx ? c.wants_rx : c.wants_tx) grow(index_of(e.flow), rx);
 }
 
 }  // namespace toe::control

@@ -65,24 +65,6 @@ void read_kernel_settings(Socket& socket, int fd) {
   settings.send_timeout_ns.store(kernel_timeout_ns(fd, SO_SNDTIMEO));
 }
 
-void apply_options(Connection& connection, const shm::SocketOptions& options) {
-  shm::Line& line = connection.line();
-  line.keep_idle_s.store(options.keep_idle_s);
-  line.keep_interval_s.store(options.keep_interval_s);
-  line.keep_count.store(options.keep_count);
-  line.user_timeout_ms.store(options.user_timeout_ms);
-  line.linger_s.store(options.linger_s);
-  line.rcvbuf.store(options.rcvbuf);
-  line.sndbuf.store(options.sndbuf);
-  connection.set_app_flags(options.app_flags, true);
-  connection.options_changed();
-}
-
-bool any_option(const shm::SocketOptions& options) {
-  const shm::SocketOptions none{};
-  return std::memcmp(&options, &none, sizeof(none)) != 0;
-}
-
 int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   shm::SocketOptions options{};
   if (io_uring_in_use()) return leave_to_kernel(socket, fd, "listen", shm::KernelReason::kIoUring);
@@ -91,7 +73,6 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   }
   const LineAnswer answer = attachment.client.listen(fd, socket.backlog, options);
   if (!answer.ok()) return leave_to_kernel(socket, fd, "listen", answer.reason);
-  socket.inherited = options;
   read_reuse(socket, fd);
   // Of a listener registered again the kernel's flag is the one set here before.
   if (socket.role() == Role::kFresh) read_kernel_settings(socket, fd);
@@ -159,7 +140,6 @@ int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t len
   }
   read_kernel_settings(socket, fd);
   if (!socket.become_connection(*attachment, *answer.segment, answer.line)) return -ENOBUFS;
-  if (any_option(request.options)) apply_options(socket.connection, request.options);
   socket.connect_pending.store(true);
   offload_items(socket, true);
   if (!attachment->client.alive()) end_sockets_of(*attachment);  // died since, without this one
@@ -194,7 +174,7 @@ int accept_from_engine(Socket& listening, int flags) {
   socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
   socket->settings.inherit(listening.settings);
   socket->become_connection(*attachment, listening.listener.lane().segment(), *line);
-  if (any_option(listening.inherited)) apply_options(socket->connection, listening.inherited);
+  std::memcpy(socket->congestion, listening.congestion, sizeof(socket->congestion));
   listening.listener.accept(*line, cookie);
   if (!FdTable::set(fd, socket)) {  // beyond the table: cannot be served
     socket->connection.close(true);
@@ -275,17 +255,23 @@ void note_socket(int fd, int domain, int type, int protocol) {
   if (tcp && Runtime::get().own_process()) track(fd, domain);
 }
 
+void update_listener(Socket& socket, int fd) {
+  Attachment* attachment = socket.attachment.load(std::memory_order_acquire);
+  shm::SocketOptions options{};
+  if (attachment == nullptr || !read_options(socket, fd, options)) return;
+  attachment->client.listen(fd, socket.backlog, options);
+}
+
 int socket_listen(Socket& socket, int fd, int backlog) {
   if (socket.role() == Role::kConnection) return -EINVAL;
   if (libc().listen(fd, backlog) != 0) return -errno;
   socket.backlog = static_cast<std::uint32_t>(std::max(backlog, 0));
   if (bound_to_loopback(fd)) return 0;
-  Attachment* attachment = socket.attachment.load();
-  if (attachment != nullptr) {  // listens already: the backlog changes at the engine as well
-    attachment->client.listen(fd, socket.backlog, socket.inherited);
+  if (socket.attachment.load() != nullptr) {  // listens already
+    update_listener(socket, fd);
     return 0;
   }
-  attachment = Runtime::get().attachment();
+  Attachment* attachment = Runtime::get().attachment();
   const int error = attachment == nullptr
                         ? leave_to_kernel(socket, fd, "listen", shm::KernelReason::kNoEngine)
                         : offer_listener(*attachment, socket, fd);

@@ -21,6 +21,8 @@ void show_socket(int fd);
 
 /// listen(2): the kernel listens first, then the engine is asked.
 int socket_listen(Socket& socket, int fd, int backlog);
+/// Tells the engine again what backlog and options the program gives its listener.
+void update_listener(Socket& socket, int fd);
 int socket_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length);
 /// `flags` as accept4(2). The new fd, or a negative errno.
 int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, int flags);

@@ -30,7 +30,6 @@ void reset(Socket& socket) {
   socket.needs_kernel.store(false, std::memory_order_relaxed);
   socket.congestion[0] = 0;
   socket.backlog = 0;
-  socket.inherited = {};
   socket.connect_pending.store(false, std::memory_order_relaxed);
   socket.passed.store(false, std::memory_order_relaxed);
   socket.out_mask.store(0, std::memory_order_relaxed);

@@ -64,7 +64,6 @@ class Socket : public File {
   std::atomic<bool> needs_kernel{false};     ///< an option that only the kernel has
   char congestion[16] = {};                  ///< TCP_CONGESTION as set, "" = default
   std::uint32_t backlog = 0;
-  shm::SocketOptions inherited{};  ///< listener: options for accepted sockets
   std::atomic<std::uint32_t> accept_turn{0};
   std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
   std::atomic<std::uint32_t> waiting{0};     ///< threads that sleep in a call on it

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import socket
+import struct
 import time
 
 import harness
-from harness import (CLIENT, CLIENT_DEV, PYTHON, case, check, echo_once, need_engine,
-                     receive_exactly, write_script)
+from harness import (CLIENT, CLIENT6, CLIENT_DEV, PYTHON, SERVER, SERVER6, case, check, echo_once,
+                     need_engine, receive_exactly, write_script)
 
 PORT = 7001
 
@@ -111,6 +112,131 @@ while data := connection.recv(1000):
 print(rest.decode(), flush=True)
 """
 
+# Options of a listener show in its connections, those set before listen() and those set after it.
+INHERITED = """
+import socket, struct
+S, T = socket.SOL_SOCKET, socket.IPPROTO_TCP
+listener = socket.socket()
+listener.setsockopt(S, socket.SO_REUSEADDR, 1)
+early = ((S, "SO_KEEPALIVE", 1), (T, "TCP_KEEPIDLE", 55), (S, "SO_RCVBUF", 50000))
+late = ((T, "TCP_NODELAY", 1), (T, "TCP_KEEPINTVL", 7), (S, "SO_SNDBUF", 60000),
+        (T, "TCP_USER_TIMEOUT", 4321))
+for level, name, value in early:
+    listener.setsockopt(level, getattr(socket, name), value)
+listener.bind(("0.0.0.0", 7001))
+listener.listen()
+for level, name, value in late:
+    listener.setsockopt(level, getattr(socket, name), value)
+listener.setsockopt(S, socket.SO_LINGER, struct.pack("ii", 1, 3))
+connection, _ = listener.accept()
+for level, name, _ in early + late:
+    print(name, connection.getsockopt(level, getattr(socket, name)), flush=True)
+print("SO_LINGER", struct.unpack("ii", connection.getsockopt(S, socket.SO_LINGER, 8)), flush=True)
+connection.close()
+"""
+
+# Single bytes, a moment apart, without and with TCP_NODELAY.
+SMALL_WRITES = """
+import socket, time
+listener = socket.create_server(("0.0.0.0", 7001))
+for no_delay in (0, 1):
+    connection, _ = listener.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, no_delay)
+    connection.recv(1)
+    for _ in range(100):
+        connection.send(b"x")
+        time.sleep(0.002)
+    connection.close()
+"""
+
+CORKED = """
+import socket, time
+listener = socket.create_server(("0.0.0.0", 7001))
+connection, _ = listener.accept()
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+for _ in range(5):
+    connection.send(b"x" * 100)
+    time.sleep(0.01)
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+connection.recv(1)
+"""
+
+# How much fits into a connection whose other side does not read. The size is the client's wish.
+BUFFERS = """
+import select, socket, time
+listener = socket.create_server(("0.0.0.0", 7001))
+def fill(connection):
+    total, moved = 0, time.monotonic()
+    connection.setblocking(False)
+    while time.monotonic() - moved < 1:
+        try:
+            total += connection.send(bytes(16384))
+            moved = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return total
+while True:
+    connection, _ = listener.accept()
+    name, size = connection.recv(100).decode().split()
+    connection.setsockopt(socket.SOL_SOCKET, getattr(socket, name), int(size))
+    connection.send(b"set")
+    if name == "SO_SNDBUF":
+        print(fill(connection), flush=True)
+    waits = select.poll()
+    waits.register(connection, select.POLLRDHUP)
+    waits.poll(20000)
+    connection.close()
+"""
+
+CONGESTION = """
+import socket
+T = socket.IPPROTO_TCP
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.setsockopt(T, socket.TCP_CONGESTION, b"reno")
+listener.bind(("0.0.0.0", 7001))
+listener.listen()
+connection, _ = listener.accept()
+def say():
+    connection.sendall(connection.getsockopt(T, socket.TCP_CONGESTION, 16).rstrip(bytes(1)) + b".")
+    connection.recv(1)
+say()
+connection.setsockopt(T, socket.TCP_CONGESTION, b"cubic")
+say()
+try:
+    connection.setsockopt(T, socket.TCP_CONGESTION, b"nosuch")
+except OSError as failure:
+    connection.sendall(b"%d." % failure.errno)
+"""
+
+ONE_FAMILY = """
+import select, socket
+listeners = []
+for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((address, 7001))
+    listener.listen()
+    listeners.append(listener)
+while True:
+    for ready in select.select(listeners, [], [])[0]:
+        connection, peer = ready.accept()
+        connection.sendall(peer[0].encode())
+        connection.close()
+"""
+
+V6_ONLY = """
+import socket
+listener = socket.create_server(("::", 7001), family=socket.AF_INET6)
+assert listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+while True:
+    connection, peer = listener.accept()
+    connection.sendall(peer[0].encode())
+    connection.close()
+"""
+
 
 def run_script(bed, name, text, talk, offload=True):
     """Serves `text`, lets `talk(connection)` speak to it; its output."""
@@ -122,20 +248,171 @@ def run_script(bed, name, text, talk, offload=True):
     return process.output()
 
 
-@case
-def read_back(bed):
-    """A program sees the same of its sockets offloaded and not."""
-    def talk(connection):
-        check(connection.recv(10) == b"", "unexpected bytes")
-    kernel = run_script(bed, "plain.py", READ_BACK, talk, offload=False)
-    check("send after shutdown 32" in kernel, kernel)
+def compare_with_kernel(bed, text, talk, marker):
+    """The program prints the same offloaded and not."""
+    kernel = run_script(bed, "plain.py", text, talk, offload=False)
+    check(marker in kernel, kernel)
     need_engine()
     with bed.engine_opens():
-        ours = run_script(bed, "offloaded.py", READ_BACK, talk)
+        ours = run_script(bed, "offloaded.py", text, talk)
     differences = [f"Linux: {a}   FlexTOE: {b}"
                    for a, b in zip(kernel.splitlines(), ours.splitlines()) if a != b]
     check(ours.count("\n") == kernel.count("\n") and not differences,
           "\n".join(differences) + f"\n{ours[-300:]}")
+
+
+def expect_end(connection):
+    check(connection.recv(10) == b"", "unexpected bytes")
+
+
+@case
+def read_back(bed):
+    """A program sees the same of its sockets offloaded and not."""
+    compare_with_kernel(bed, READ_BACK, expect_end, "send after shutdown 32")
+
+
+@case
+def inherited(bed):
+    """An accepted connection has the options of its listener."""
+    compare_with_kernel(bed, INHERITED, expect_end, "SO_LINGER (1, 3)")
+
+
+@case
+def no_delay(bed):
+    """Nagle's rule holds small segments back while data is unacknowledged; TCP_NODELAY lifts it."""
+    bed.serve([PYTHON, write_script(bed, "small.py", SMALL_WRITES)], PORT)
+    segments = []
+    with bed.engine_opens():
+        for _ in range(2):
+            connection = bed.connect(PORT)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            before = bed.client.tcp_counters()["InSegs"]
+            connection.sendall(b"g")
+            time.sleep(0.6)  # unread bytes are acknowledged late
+            receive_exactly(connection, 100)
+            segments.append(bed.client.tcp_counters()["InSegs"] - before)
+            connection.close()
+    check(segments[0] < 50 < segments[1], f"segments without and with TCP_NODELAY: {segments}")
+
+
+@case
+def cork(bed):
+    """Nothing leaves a corked connection but full segments."""
+    bed.serve([PYTHON, write_script(bed, "cork.py", CORKED)], PORT)
+    with bed.engine_opens():
+        connection = bed.connect(PORT)
+        first = len(connection.recv(1000))
+        check(first == 500, f"{first} bytes came first")
+        connection.close()
+
+
+def wish(bed, name, size):
+    """A connection on whose server side SO_RCVBUF or SO_SNDBUF is set; small buffers here."""
+    with bed.client.inside():
+        connection = socket.socket()
+    connection.settimeout(10)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20000)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20000)
+    connection.connect((SERVER, PORT))
+    connection.sendall(f"{name} {size}".encode())
+    check(receive_exactly(connection, 3) == b"set", "not set")
+    return connection
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def fill(connection):
+    """Bytes that fit in until nothing has moved for a second."""
+    connection.setblocking(False)
+    total, moved = 0, time.monotonic()
+    while time.monotonic() - moved < 1:
+        try:
+            total += connection.send(bytes(8192))
+            moved = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return total
+
+
+SMALL, LARGE = 16_000, 200_000  # Linux bounds larger ones unless it is told otherwise
+
+
+def judge_buffers(held):
+    check(held[0] < 200_000, f"{SMALL} bytes of buffer held {held[0]}")
+    check(held[1] > held[0] + LARGE // 2, f"{SMALL} and {LARGE} bytes of buffer held {held}")
+
+
+@case
+def receive_buffer(bed):
+    """SO_RCVBUF bounds what a program that does not read has received."""
+    bed.serve([PYTHON, write_script(bed, "buffers.py", BUFFERS)], PORT)
+    held = []
+    with bed.engine_opens():
+        for size in (SMALL, LARGE):
+            connection = wish(bed, "SO_RCVBUF", size)
+            held.append(fill(connection))
+            reset(connection)
+    judge_buffers(held)
+
+
+@case
+def send_buffer(bed):
+    """SO_SNDBUF bounds what a program may write that nobody reads."""
+    server = bed.serve([PYTHON, write_script(bed, "buffers.py", BUFFERS)], PORT)
+    with bed.engine_opens():
+        for number, size in enumerate((SMALL, LARGE)):
+            connection = wish(bed, "SO_SNDBUF", size)
+            harness.wait_for(lambda: server.output().count("\n") > number, 10, "the total")
+            reset(connection)
+    judge_buffers([int(word) for word in server.output().split()])
+
+
+@case
+def congestion_control(bed):
+    """TCP_CONGESTION of the listener, then of the connection, is the one that is used."""
+    server = bed.serve([PYTHON, write_script(bed, "congestion.py", CONGESTION)], PORT)
+
+    def used():
+        return [entry["cc"] for entry in bed.engine.connections().values()]
+    with bed.engine_opens():
+        connection = bed.connect(PORT)
+        for name in ("reno", "cubic"):
+            check(receive_exactly(connection, len(name) + 1).decode() == name + ".", "not " + name)
+            check(bed.engine is None or used() == [name], f"{name} is not used")
+            connection.sendall(b"n")
+        check(receive_exactly(connection, 2) == b"2.", "an unknown name is not ENOENT")
+        connection.close()
+    check(server.wait(5) == 0, server.output())
+
+
+def who(bed, address):
+    connection = bed.connect(PORT, address)
+    text = b""
+    while more := connection.recv(100):
+        text += more
+    connection.close()
+    return text.decode()
+
+
+@case
+def v6_only(bed):
+    """An IPv6 listener with IPV6_V6ONLY does not serve IPv4, and leaves the port to another."""
+    server = bed.serve([PYTHON, write_script(bed, "v6only.py", V6_ONLY)], PORT)
+    with bed.engine_opens():
+        check(who(bed, SERVER6) == CLIENT6, "not served by IPv6")
+    try:
+        who(bed, SERVER)
+        check(False, "served by IPv4")
+    except ConnectionRefusedError:
+        pass
+    server.stop()
+    bed.serve([PYTHON, write_script(bed, "families.py", ONE_FAMILY)], PORT)
+    with bed.engine_opens():
+        check(who(bed, SERVER6) == CLIENT6, "not served by the IPv6 listener")
+        check(who(bed, SERVER) == CLIENT, "not served by the IPv4 listener")
 
 
 @case

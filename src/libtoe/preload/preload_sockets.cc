@@ -90,17 +90,19 @@ TOE_EXPORT int setsockopt(int fd, int level, int name, const void* value,
   Socket* socket = as_socket(FdTable::get(fd));
   if (socket == nullptr) return libc().setsockopt(fd, level, name, value, length);
   int result = kLeaveToKernel;
-  if (socket->offloaded()) {
-    result = socket_setsockopt(*socket, {level, name}, value, length);
-  } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+  const bool listener = socket->role() == Role::kListener;
+  const bool congestion = level == IPPROTO_TCP && name == TCP_CONGESTION;
+  if (socket->offloaded()) result = socket_setsockopt(*socket, {level, name}, value, length);
+  if (congestion && (listener || !socket->offloaded())) {
     result = toe::libtoe::set_fresh_congestion(*socket, value, length);
+    if (listener && result == 0) toe::libtoe::update_listener(*socket, fd);
   }
   if (result != kLeaveToKernel) return answer(result);
   const int done = libc().setsockopt(fd, level, name, value, length);
-  if (done == 0 && !socket->offloaded()) {
-    note_option(*socket, {level, name}, value, length);
-    if (level == IPPROTO_TCP && name == TCP_CONGESTION) socket->needs_kernel.store(true);
-  }
+  if (done != 0) return done;
+  if (listener || !socket->offloaded()) note_option(*socket, {level, name}, value, length);
+  if (listener) toe::libtoe::update_listener(*socket, fd);
+  if (congestion && !socket->offloaded()) socket->needs_kernel.store(true);
   return done;
 }
 
