@@ -4,6 +4,7 @@
 #   make demo       install what is missing, build, run the main job
 #   make test       install what is missing, build, run the tests     SEED=n replays
 #   make test-all   everything at full length        make bench       the figures
+#   make volume     ten million checked operations of unmodified programs
 #   make tidy       clang-tidy over all sources      make format      clang-format in place
 #   make clean      remove every build folder
 
@@ -11,7 +12,7 @@ JOBS ?= $(shell nproc)
 SEED ?= $(shell tools/seed)
 export SEED JOBS
 
-.PHONY: all build debug asan tsan clang fuzz test test-all demo bench tidy format clean
+.PHONY: all build debug asan tsan clang fuzz test test-all demo bench volume tidy format clean
 
 all: build
 
@@ -40,6 +41,11 @@ bench:
 	@tools/packages install build bench
 	@tools/build release
 	@tools/bench
+
+volume:
+	@tools/packages install build test
+	@tools/build release
+	@tools/volume
 
 tidy:
 	@tools/packages check build test

@@ -28,13 +28,13 @@ def realtime_permitted():
     return subprocess.run(["chrt", "-r", "10", "true"], capture_output=True).returncode == 0
 
 
-def busy_and_steal():
-    """CPU seconds of the whole machine: (busy, stolen by other virtual machines)."""
+def machine_seconds():
+    """CPU seconds of the whole machine: (busy, stolen by other virtual machines, all)."""
     with open("/proc/stat") as file:
         ticks = [int(word) for word in file.readline().split()[1:]]
     user, nice, system, _, _, irq, softirq, steal = ticks[:8]
     hertz = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) / hertz, steal / hertz
+    return (user + nice + system + irq + softirq) / hertz, steal / hertz, sum(ticks[:8]) / hertz
 
 
 class Rig:
@@ -82,14 +82,11 @@ class Rig:
             argv = [netns.FLEXTOE, "exec", "--strict", "--", *argv]
         self.program = self.lab.server.start(argv, cpu=SERVER_CPU,
                                              realtime=self.settings.realtime)
-
-        def up():
-            if not self.program.running():
-                raise netns.LabError(f"{self.program} ended\n{self.program.output()}")
-            if self.stack == FLOOR:
-                return "ready" in self.program.output()
-            return self.lab.server.listens(port)
-        netns.wait_for(up, 10, lambda: f"{self.program}\n{self.program.output()}")
+        if self.stack == FLOOR:
+            netns.wait_for(lambda: "ready" in self.program.output(), 10,
+                           lambda: f"{self.program}\n{self.program.output()}")
+        else:
+            self.lab.server.wait_listening(self.program, port)
         time.sleep(0.2)
 
     def measure(self, argv, seconds=60):
@@ -111,9 +108,9 @@ class Rig:
         return json.loads(stdout), spent
 
     def _cpu(self):
-        machine, steal = busy_and_steal()
+        machine, steal, total = machine_seconds()
         return {"program": self.program.cpu_seconds(), "machine": machine, "steal": steal,
-                "engine": self.engine.cpu_seconds() if self.engine else 0.0}
+                "total": total, "engine": self.engine.cpu_seconds() if self.engine else 0.0}
 
     def _opens(self):
         if self.engine is None:

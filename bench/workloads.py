@@ -25,9 +25,9 @@ def from_client(found, cpu):
     """Figures of a result of tests/clients."""
     if found["failed"]:
         raise Void(found["reason"])
-    requests = found.get("requests_with_warmup") or found["operations"]
+    requests = found["operations"]
     latency = found["latency_us"]
-    return {"rate": found.get("requests_per_s") or found["ops_per_s"],
+    return {"rate": found["per_s"],
             "median": latency["median"], "p99": latency["p99"],
             "slow": latency["above_1ms"] / max(latency["count"], 1) * 1e6,
             "requests": requests / 1e6, "cpu": cpu, "stalls": found["stalls"]}

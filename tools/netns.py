@@ -137,6 +137,19 @@ class Namespace:
         self.lab.processes.append(process)
         return process
 
+    def serve(self, argv, port, **options):
+        """Starts a server in the namespace; returns once it listens."""
+        process = self.start(argv, **options)
+        self.wait_listening(process, port)
+        return process
+
+    def wait_listening(self, process, port):
+        def up():
+            if not process.running():
+                raise LabError(f"{process} ended with {process.returncode()}\n{process.output()}")
+            return self.listens(port)
+        wait_for(up, 15, lambda: f"a listener on port {port}\n{process.output()}")
+
     def run(self, argv, seconds=30, check=True, cpu=None, realtime=False, **options):
         """Runs a program to its end: the CompletedProcess, with text."""
         options.setdefault("env", self.lab.environment(self is self.lab.client))

@@ -18,10 +18,9 @@
 #include <memory>
 #include <thread>
 
-#include <CLI/CLI.hpp>
-
 #include "content.h"
 #include "net.h"
+#include "program.h"
 #include "watch.h"
 
 namespace toe::clients {
@@ -250,7 +249,7 @@ int run_client(const Options& options) {
 
 int main(int argc, char** argv) {
   toe::clients::Options options;
-  CLI::App app("Moves a checked stream");
+  CLI::App app("Moves a checked stream", "bulk");
   auto* serve = app.add_option("--serve", options.serve, "ADDRESS:PORT to serve");
   app.add_option("--connect", options.connect, "ADDRESS:PORT of the server")->excludes(serve);
   app.add_option("--source", options.source, "the client's address");
@@ -261,16 +260,8 @@ int main(int argc, char** argv) {
   app.add_flag("--no-check", options.no_check, "neither compute nor compare the bytes");
   app.add_option("--json", options.json, "file of the result (default: stdout)");
   app.require_option(1, 0);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return toe::clients::run_program(app, argc, argv, [&] {
     if (options.serve.empty()) return toe::clients::run_client(options);
     toe::clients::serve(options.serve, options.congestion);
-  } catch (const std::exception& failure) {
-    std::cerr << "bulk: " << failure.what() << std::endl;
-    return 1;
-  }
+  });
 }

@@ -1,17 +1,13 @@
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iostream>
 #include <memory>
 #include <vector>
 
 #include "content.h"
 #include "echoload.h"
-#include "latency.h"
-#include "net.h"
-#include "watch.h"
+#include "load.h"
 
 namespace toe::clients {
 namespace {
@@ -47,120 +43,42 @@ class Tuples {
   std::size_t at_ = 0;
 };
 
-struct Slot {
-  Fd fd;
-  unsigned index = 0;
-  enum class State { kConnecting, kWaiting, kEnding, kDone } state = State::kDone;
+struct Slot final : Peer {
+  enum class State { kDone, kConnecting, kWaiting };
+  bool waits() const override { return state != State::kDone; }
+  std::string name() const override { return "connection " + source.text(); }
+
+  State state = State::kDone;
+  Endpoint source;
   Content content{0};
   std::size_t received = 0;
   std::uint64_t started = 0;
-  std::string name;
-  Progress progress;
 };
 
-class Connects {
+class Connects final : public Load {
  public:
   explicit Connects(const EchoOptions& options)
-      : options_(options),
-        server_(parse_endpoint(options.server)),
+      : Load("echoload", options.server),
+        options_(options),
         tuples_(parse_sources(options.sources)),
-        slots_(options.connections),
-        message_(options.size),
-        buffer_(options.size + 1) {}
-
-  void go() {
-    epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
-    begin_ = now_ns();
-    measure_from_ = begin_ + static_cast<std::uint64_t>(options_.warmup * 1e9);
-    stop_at_ = options_.count != 0
-                   ? UINT64_MAX
-                   : measure_from_ + static_cast<std::uint64_t>(options_.seconds * 1e9);
-    for (unsigned i = 0; i < slots_.size(); ++i) {
-      slots_[i].index = i;
-      open(slots_[i], begin_);
-    }
-    loop();
-    finished_ = now_ns();
-  }
-
-  nlohmann::json report(const std::string& reason) const {
-    const std::uint64_t end = finished_ != 0 ? finished_ : now_ns();
-    const double seconds = end > measure_from_ ? static_cast<double>(end - measure_from_) / 1e9 : 0;
-    return {{"schema", 1},
-            {"program", "echoload"},
-            {"mode", "connects"},
-            {"server", options_.server},
-            {"closes_first", options_.server_closes ? "server" : "client"},
-            {"connections", options_.connections},
-            {"size", options_.size},
-            {"seconds", seconds},
-            {"requests", latency_.count()},
-            {"requests_with_warmup", done_},
-            {"requests_per_s", seconds > 0 ? static_cast<double>(latency_.count()) / seconds : 0},
-            {"latency_us", latency_.to_json()},
-            {"stalls", stalls()},
-            {"client_cpu_s", own_cpu_seconds()},
-            {"failed", !reason.empty()},
-            {"reason", reason}};
-  }
+        message_(options.size) {}
 
  private:
-  std::uint64_t stalls() const {
-    std::uint64_t sum = 0;
-    for (const auto& slot : slots_) sum += slot.progress.stalls();
-    return sum;
-  }
-
-  void open(Slot& slot, std::uint64_t now) {
-    slot.fd.reset();
-    slot.state = Slot::State::kDone;
-    if (now >= stop_at_ || (options_.count != 0 && opened_ >= options_.count)) return;
-    const Endpoint source = tuples_.next(now);
-    slot.name = "connection " + source.text();
-    slot.content = Content(options_.seed * 1'000'003u + opened_++);
-    slot.received = 0;
-    slot.started = now;
-    slot.progress.start(now);
-    slot.fd =
-        Fd(::socket(server_.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!slot.fd.valid()) fail_errno("socket");
-    const int one = 1;
-    (void)::setsockopt(slot.fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    set_nodelay(slot.fd.get());
-    if (::bind(slot.fd.get(), source.get(), source.length) != 0) fail_errno("bind " + slot.name);
-    if (::connect(slot.fd.get(), server_.get(), server_.length) != 0 && errno != EINPROGRESS) {
-      fail_errno("connect of " + slot.name);
+  void start() override {
+    begin(options_.warmup);
+    if (options_.count == 0) {
+      stop_at_ = measured_from() + static_cast<std::uint64_t>(options_.seconds * 1e9);
     }
-    slot.state = Slot::State::kConnecting;
-    ++open_;
-    epoll_event event{EPOLLOUT, {.u32 = slot.index}};
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, slot.fd.get(), &event) != 0) {
-      fail_errno("epoll_ctl");
+    for (unsigned i = 0; i < options_.connections; ++i) {
+      add(std::make_unique<Slot>());
+      open(static_cast<Slot&>(*peers_.back()), now_ns());
     }
   }
 
-  void loop() {
-    Ticker ticker("echoload", begin_);
-    std::uint64_t looked = begin_;
-    std::vector<epoll_event> events(1024);
-    while (open_ > 0) {
-      const int ready =
-          ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 100);
-      if (ready < 0 && errno != EINTR) fail_errno("epoll_wait");
-      for (int i = 0; i < ready; ++i) {
-        step(slots_[events[static_cast<std::size_t>(i)].data.u32]);
-      }
-      const std::uint64_t now = now_ns();
-      if (now - looked < 100'000'000) continue;
-      looked = now;
-      for (auto& slot : slots_) {
-        if (slot.state != Slot::State::kDone) slot.progress.look(now, slot.name);
-      }
-      ticker.tick(now, done_, std::to_string(stalls()) + " stalls");
-    }
-  }
+  bool goes_on(std::uint64_t) const override { return open_ > 0; }
 
-  void step(Slot& slot) {
+  void on_event(Peer& peer, std::uint32_t) override {
+    auto& slot = static_cast<Slot&>(peer);
     if (slot.state == Slot::State::kConnecting) {
       send_request(slot);
     } else {
@@ -168,73 +86,86 @@ class Connects {
     }
   }
 
+  void add_to_report(nlohmann::json& report) const override {
+    report["mode"] = "connects";
+    report["size"] = options_.size;
+    report["closes_first"] = options_.server_closes ? "server" : "client";
+  }
+
+  void open(Slot& slot, std::uint64_t now) {
+    slot.fd.reset();
+    slot.state = Slot::State::kDone;
+    if (now >= stop_at_ || (options_.count != 0 && opened_ >= options_.count)) return;
+    slot.source = tuples_.next(now);
+    slot.content = Content(options_.seed * 1'000'003u + opened_++);
+    slot.received = 0;
+    slot.started = now;
+    slot.progress.start(now);
+    slot.fd =
+        Fd(::socket(server().address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!slot.fd.valid()) fail_errno("socket");
+    const int one = 1;
+    (void)::setsockopt(slot.fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    set_nodelay(slot.fd.get());
+    if (::bind(slot.fd.get(), slot.source.get(), slot.source.length) != 0) {
+      fail_errno("bind " + slot.name());
+    }
+    if (::connect(slot.fd.get(), server().get(), server().length) != 0 && errno != EINPROGRESS) {
+      fail_errno("connect of " + slot.name());
+    }
+    slot.state = Slot::State::kConnecting;
+    ++open_;
+    watch(slot, EPOLL_CTL_ADD, EPOLLOUT);
+  }
+
   void send_request(Slot& slot) {
     int error = 0;
     socklen_t length = sizeof error;
     (void)::getsockopt(slot.fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error != 0)
-      throw RunFailed(std::string("connect: ") + std::strerror(error) + " on " + slot.name);
+    if (error != 0) {
+      throw RunFailed(std::string("connect: ") + std::strerror(error) + " on " + slot.name());
+    }
     slot.content.fill(0, message_);
-    const ssize_t n = ::send(slot.fd.get(), message_.data(), message_.size(), MSG_NOSIGNAL);
-    if (n != static_cast<ssize_t>(message_.size())) throw RunFailed("short send on " + slot.name);
+    if (send_some(slot, message_) != message_.size()) {
+      throw RunFailed("short send on " + slot.name());
+    }
     slot.progress.moved(now_ns());
     slot.state = Slot::State::kWaiting;
-    epoll_event event{EPOLLIN, {.u32 = slot.index}};
-    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, slot.fd.get(), &event) != 0) {
-      fail_errno("epoll_ctl");
-    }
+    watch(slot, EPOLL_CTL_MOD, EPOLLIN);
   }
 
   void read_answer(Slot& slot) {
-    const ssize_t n = ::recv(slot.fd.get(), buffer_.data(), buffer_.size(), 0);
-    if (n < 0) {
-      if (errno == EAGAIN) return;
-      throw RunFailed(std::string("recv: ") + std::strerror(errno) + " on " + slot.name);
-    }
+    const auto n = receive_some(slot, buffer_);
+    if (!n) return;
     const std::uint64_t now = now_ns();
     slot.progress.moved(now);
-    const auto size = static_cast<std::size_t>(n);
-    if (slot.received + size > options_.size) throw RunFailed("too many bytes on " + slot.name);
-    if (slot.content.first_wrong(slot.received, std::span(buffer_.data(), size))) {
-      throw RunFailed("wrong byte on " + slot.name);
+    if (slot.received + *n > options_.size) throw RunFailed("too many bytes on " + slot.name());
+    if (slot.content.first_wrong(slot.received, std::span(buffer_.data(), *n))) {
+      throw RunFailed("wrong byte on " + slot.name());
     }
-    slot.received += size;
-    if (size == 0 && (slot.received < options_.size || !options_.server_closes)) {
-      throw RunFailed("the server closed " + slot.name);
+    slot.received += *n;
+    if (*n == 0 && (slot.received < options_.size || !options_.server_closes)) {
+      throw RunFailed("the server closed " + slot.name());
     }
     const bool complete = slot.received == options_.size;
-    if (!complete || (options_.server_closes && size > 0)) return;
-    if (slot.started >= measure_from_) latency_.record(now - slot.started);
-    ++done_;
+    if (!complete || (options_.server_closes && *n > 0)) return;
+    answered(slot.started, now);
     --open_;
     open(slot, now);
   }
 
   const EchoOptions& options_;
-  const Endpoint server_;
   Tuples tuples_;
-  Fd epoll_;
-  std::vector<Slot> slots_;
-  std::vector<char> message_, buffer_;
-  Latency latency_;
-  std::uint64_t begin_ = 0, measure_from_ = 0, stop_at_ = 0, finished_ = 0;
-  std::uint64_t opened_ = 0, open_ = 0, done_ = 0;
+  std::vector<char> message_;
+  std::uint64_t stop_at_ = UINT64_MAX;
+  std::uint64_t opened_ = 0, open_ = 0;
 };
 
 }  // namespace
 
 int run_connects(const EchoOptions& options) {
   if (options.sources.empty()) throw std::invalid_argument("--connects needs --sources");
-  const auto run = std::make_unique<Connects>(options);
-  std::string reason;
-  try {
-    run->go();
-  } catch (const std::exception& failure) {
-    reason = failure.what();
-    std::cerr << "echoload: " << reason << std::endl;
-  }
-  write_json(options.json, run->report(reason));
-  return reason.empty() ? 0 : 1;
+  return Connects(options).run(options.json);
 }
 
 }  // namespace toe::clients

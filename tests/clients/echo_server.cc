@@ -13,9 +13,8 @@
 #include <thread>
 #include <unordered_map>
 
-#include <CLI/CLI.hpp>
-
 #include "net.h"
+#include "program.h"
 
 namespace toe::clients {
 namespace {
@@ -224,22 +223,15 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   toe::clients::Options options;
-  CLI::App app("Sends back what it receives");
+  CLI::App app("Sends back what it receives", "echo_server");
   app.add_option("--listen", options.listen, "ADDRESS:PORT; [::]:PORT serves IPv4 too");
   app.add_option("--mode", options.mode)
       ->check(CLI::IsMember({"level", "edge", "threads", "processes"}));
   app.add_option("--backlog", options.backlog);
   app.add_option("--close-after", options.close_after,
                  "close each connection after this many bytes");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return toe::clients::run_program(app, argc, argv, [&] {
     toe::clients::run(options);
-  } catch (const std::exception& failure) {
-    std::cerr << "echo_server: " << failure.what() << std::endl;
-    return 1;
-  }
+    return 0;
+  });
 }

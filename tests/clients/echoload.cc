@@ -2,16 +2,13 @@
 // answers right, 1 not, 2 usage.
 #include "echoload.h"
 
-#include <iostream>
-
-#include <CLI/CLI.hpp>
-
 #include "net.h"
+#include "program.h"
 
 int main(int argc, char** argv) {
   toe::clients::EchoOptions options;
   bool connects = false;
-  CLI::App app("Loads an echo server and checks every byte");
+  CLI::App app("Loads an echo server and checks every byte", "echoload");
   app.add_option("--server", options.server, "ADDRESS:PORT or [ADDRESS]:PORT");
   app.add_option("--sources", options.sources, "client addresses, such as 10.77.0.10-10.77.0.25");
   app.add_option("-c,--connections", options.connections)->check(CLI::Range(1, 100000));
@@ -26,16 +23,8 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed);
   app.add_option("--json", options.json, "file of the result (default: stdout)");
   app.add_option("--tuples", options.tuples, "file that receives the addresses once connected");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
+  return toe::clients::run_program(app, argc, argv, [&] {
     toe::clients::raise_fd_limit();
     return connects ? run_connects(options) : run_steady(options);
-  } catch (const std::exception& failure) {
-    std::cerr << "echoload: " << failure.what() << std::endl;
-    return 1;
-  }
+  });
 }

@@ -1,59 +1,30 @@
 #!/usr/bin/env python3
 """Offloaded clients of servers that use the kernel's TCP on the client side of the wire."""
-import contextlib
-import hashlib
 import os
-import threading
 
 import harness
-from harness import CLIENT, CLIENT6, PYTHON, case, check, echo_server, receive_exactly
+import transfers
+from harness import CLIENT, CLIENT6, PYTHON, case, check, echo_server
 
 
 @case
 def curl(bed):
-    content = os.urandom(1_000_000)
-    with open(os.path.join(bed.lab.directory, "file.bin"), "wb") as file:
-        file.write(content)
-    bed.client.start([PYTHON, "-m", "http.server", "8000", "--directory", bed.lab.directory])
-    harness.wait_for(lambda: bed.client.listens(8000), 10, "http.server")
-    target = os.path.join(bed.lab.directory, "fetched")
+    files = transfers.make_files(bed, [1_000_000, 100])
+    bed.client.serve(transfers.http_server(os.path.dirname(files[0])), 8000)
     with bed.engine_opens():
-        for _ in range(10):
-            bed.run_server_side(["curl", "-sS", "--fail", "-m", "10", "-o", target,
-                                 f"http://{CLIENT}:8000/file.bin"])
-            with open(target, "rb") as file:
-                check(hashlib.sha256(file.read()).digest() == hashlib.sha256(content).digest(),
-                      "the file differs")
-
-
-def netcat(bed, address):
-    """Sends a megabyte, ends its direction, receives another."""
-    up, down = os.urandom(500_000).hex(), os.urandom(500_000).hex()
-    got = []
-    with contextlib.closing(bed.listen(9000, address)) as listener, bed.engine_opens():
-        def serve():
-            connection, _ = listener.accept()
-            connection.settimeout(10)
-            got.append(receive_exactly(connection, len(up)).decode())
-            got.append(connection.recv(1))
-            connection.sendall(down.encode())
-            connection.close()
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        done = bed.run_server_side(["nc", "-N", address, "9000"], input=up)
-        thread.join(10)
-    check(got[:2] == [up, b""], "the server got something else")
-    check(done.stdout == down, "nc got something else")
+        transfers.fetch(bed.run_server_side, f"http://{CLIENT}:8000", files, 20)
 
 
 @case
 def nc(bed):
-    netcat(bed, CLIENT)
+    with bed.engine_opens():
+        transfers.netcat(bed, CLIENT)
 
 
 @case
 def nc_ipv6(bed):
-    netcat(bed, CLIENT6)
+    with bed.engine_opens():
+        transfers.netcat(bed, CLIENT6)
 
 
 @case
@@ -72,8 +43,7 @@ except ConnectionRefusedError:
 @case
 def many_connections(bed):
     """A thousand connections of one offloaded program, and short ones after each other."""
-    bed.client.start(echo_server("level", "0.0.0.0:9001"))
-    harness.wait_for(lambda: bed.client.listens(9001), 10, "echo_server")
+    bed.client.serve(echo_server("level", "0.0.0.0:9001"), 9001)
     load = harness.client_program("echoload")
     with bed.engine_opens():
         bed.run_server_side([load, "--server", f"{CLIENT}:9001", "-c", "1000", "-n", "20000"])

@@ -13,7 +13,6 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 
@@ -72,6 +71,7 @@ class Bed:
         self.server = self.lab.server
         self.client = self.lab.client
         self.engine = None
+        self._results = 0
         try:
             if not KERNEL:
                 self.engine = Engine(self.lab, run_arguments)
@@ -91,11 +91,7 @@ class Bed:
         return process
 
     def wait_listening(self, process, port, offload=True):
-        def up():
-            check(process.running(), f"{process} ended with {process.returncode()}\n"
-                  + process.output())
-            return self.server.listens(port)
-        wait_for(up, 10, lambda: f"a listener on port {port}\n{process.output()}")
+        self.server.wait_listening(process, port)
         if self.engine is not None and offload:
             wait_for(lambda: self.owns(port), 5, f"the engine's listener on port {port}")
 
@@ -107,14 +103,22 @@ class Bed:
         """Runs a program to its end on the server side, offloaded."""
         return self.server.run(self.under_engine(argv), **options)
 
-    def load(self, program, *arguments, seconds=50):
-        """Runs one of tests/clients on the client side; its result, with no stall in it."""
-        with tempfile.NamedTemporaryFile("r", dir=self.lab.directory) as file:
-            self.client.run([client_program(program), "--json", file.name, *arguments],
-                            seconds=seconds)
-            with open(file.name) as result:
-                found = json.load(result)
+    def load(self, program, *arguments, seconds=50, watch=None):
+        """Runs one of tests/clients on the client side; its result, with no stall in it.
+
+        `watch(process)` may look on until the program has ended.
+        """
+        self._results += 1
+        path = os.path.join(self.lab.directory, f"result-{self._results}.json")
+        process = self.client.start([client_program(program), "--json", path, *arguments])
+        if watch is not None:
+            watch(process)
+        status = process.wait(seconds)
+        check(os.path.exists(path), f"{process}: exit {status}\n{process.output()[-2000:]}")
+        with open(path) as result:
+            found = json.load(result)
         check(not found["failed"], f"{program}: {found['reason']}")
+        check(status == 0, f"{program}: exit {status}")
         check(found["stalls"] == 0, f"{program}: {found['stalls']} stalls")
         return found
 
@@ -263,6 +267,11 @@ def _need_namespaces():
         raise Skipped("no network namespaces here: " + probe.stderr.strip())
 
 
+def use_all_descriptors():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main():
     names = [word for word in sys.argv[1:] if word != "--kernel"]
     if names == ["--list"]:
@@ -272,8 +281,7 @@ def main():
     if unknown:
         sys.exit(f"no case {unknown[0]}; there are: {' '.join(_cases)}")
     end_on_signals()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    use_all_descriptors()
     outcomes = [_outcome(name) for name in names or _cases]
     sys.exit(1 if 1 in outcomes else 77 if set(outcomes) == {77} else 0)
 

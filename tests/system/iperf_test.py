@@ -28,8 +28,7 @@ def server(bed):
 
 @case
 def offloaded_client(bed):
-    bed.client.start(["iperf3", "-s"])
-    harness.wait_for(lambda: bed.client.listens(5201), 10, "iperf3")
+    bed.client.serve(["iperf3", "-s"], 5201)
     with bed.engine_opens():
         for arguments in ([], ["-R"]):
             result(bed.run_server_side(client(CLIENT, *arguments)).stdout)

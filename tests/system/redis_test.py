@@ -3,12 +3,12 @@
 import os
 
 import harness
+import transfers
 from harness import SERVER, case, check
 
 
 def serve(bed):
-    return bed.serve(["redis-server", "--save", "", "--appendonly", "no", "--bind", SERVER,
-                      "--protected-mode", "no", "--dir", bed.lab.directory], 6379)
+    return bed.serve(transfers.redis_server(bed), 6379)
 
 
 def cli(bed, *words, **options):
@@ -24,6 +24,7 @@ def redis_cli(bed):
         check(cli(bed, "-x", "set", "big", input=big) == "OK", "set failed")
         check(cli(bed, "get", "big") == big, "the value differs")
         check([cli(bed, "incr", "n") for _ in range(3)] == ["1", "2", "3"], "incr is wrong")
+        transfers.redis_commands(bed, 5000)
         check("tcp_port:6379" in cli(bed, "info", "server"), "info is wrong")
 
 
@@ -36,6 +37,16 @@ def redis_benchmark(bed):
                                    "-P", pipeline, "-d", "64", "--csv",
                                    "-t", "ping,set,get,lpush,lrange_100"], seconds=50).stdout
             check(said.count("\n") >= 6, f"short report: {said}")
+
+
+@case
+def checked_load(bed):
+    """Sets and gets of 1 B to 100 KB, every answer compared."""
+    serve(bed)
+    with bed.engine_opens():
+        found = bed.load("memcheck", "--server", f"{SERVER}:6379", "--protocol", "redis",
+                         "-n", "50000")
+    check(found["operations"] == 50000, "operations were lost")
 
 
 harness.main()

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What the program says when it cannot start, and its exit statuses."""
 import json
+import shutil
 import subprocess
 
 import harness
-from harness import FLEXTOE, SERVER_DEV, case, check, echo_server, need_engine
+from harness import (FLEXTOE, SERVER, SERVER_DEV, Skipped, case, check, echo_server,
+                     need_engine)
 
 
 def one_sentence(done, status, *words):
@@ -72,6 +74,27 @@ def usage(bed):
         done = attempt(bed, *words)
         check(done.returncode == 2, f"{words}: exit {done.returncode}")
         check(done.stderr.strip() and not done.stdout, f"{words}: nothing said on stderr")
+
+
+@case
+def packet_filter(bed):
+    """With a chain on the way in the engine does not start, unless it is told to."""
+    need_engine()
+    if shutil.which("nft") is None:
+        raise Skipped("nftables is not installed")
+    check(bed.engine.stop() == 0, "not a clean exit")
+    chains = {"out": "output", "in": "input"}
+    for name, hook in chains.items():
+        bed.server.run(["nft", f"add table inet {name}; add chain inet {name} {name} "
+                        f"{{ type filter hook {hook} priority 0; }}"])
+        if hook == "output":
+            bed.engine = harness.Engine(bed.lab)
+            check(bed.engine.stop() == 0, "not a clean exit")
+    one_sentence(attempt(bed, "run", "--dev", SERVER_DEV), 1, "in/in", "--ignore-netfilter")
+    bed.engine = harness.Engine(bed.lab, ["--ignore-netfilter"])
+    bed.serve(echo_server("level", "0.0.0.0:7001"), 7001)
+    with bed.engine_opens():
+        bed.load("echoload", "--server", f"{SERVER}:7001", "-n", "100")
 
 
 @case
