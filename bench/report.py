@@ -9,13 +9,16 @@ from rig import FLEXTOE, LINUX, STACKS  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
 
+STOLEN_MARK = 0.02  # of the machine's time during a run: more, and the run is marked
+
+
 def figures(run):
     """One run's figures as the goals name them."""
     cpu, requests = run["cpu"], run["requests"]
     return {"rate": run["rate"], "median": run["median"], "p99": run["p99"], "slow": run["slow"],
             "cpu": (cpu["program"] + cpu["engine"]) / requests,
             "program_cpu": cpu["program"] / requests, "machine_cpu": cpu["machine"] / requests,
-            "steal": cpu["steal"], "stalls": run["stalls"]}
+            "stolen": cpu["steal"] / max(cpu["total"], 0.01), "stalls": run["stalls"]}
 
 
 def medians(runs):
@@ -28,6 +31,7 @@ def medians(runs):
         values = [run[name] for run in good if run[name] is not None]
         result[name] = statistics.median(values) if values else None
     result["runs"] = len(good)
+    result["marked"] = sum(run["stolen"] > STOLEN_MARK for run in good)
     return result
 
 
@@ -44,14 +48,14 @@ def ratio(ours, theirs):
 def table(results):
     """results: {workload: {stack: medians or None}}."""
     lines = ["| workload | stack | rate | ratio | median us | ratio | p99 us | > 1 ms per M "
-             "| CPU s per M: program + engine | ratio | program alone | machine | runs |",
-             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+             "| CPU s per M: program + engine | ratio | program alone | machine | stolen | runs |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for key, stacks in results.items():
         linux = stacks.get(LINUX) or {}
         for stack, m in stacks.items():
             if m is None:
                 lines.append(f"| {WORKLOADS[key].title} | {STACKS[stack]} | void "
-                             + "| " * 10 + "|")
+                             + "| " * 11 + "|")
                 continue
             versus = {n: "" if stack == LINUX else ratio(m[n], linux.get(n))
                       for n in ("rate", "median", "cpu")}
@@ -60,7 +64,8 @@ def table(results):
                 f"{WORKLOADS[key].unit} | {versus['rate']} | {number(m['median'])} "
                 f"| {versus['median']} | {number(m['p99'])} | {number(m['slow'])} "
                 f"| {number(m['cpu'])} | {versus['cpu']} | {number(m['program_cpu'])} "
-                f"| {number(m['machine_cpu'])} | {m['runs']:.0f} |")
+                f"| {number(m['machine_cpu'])} | {m['stolen'] * 100:.1f} % | {m['runs']}"
+                f"{', ' + str(m['marked']) + ' marked' if m['marked'] else ''} |")
     return "\n".join(lines)
 
 
@@ -72,19 +77,21 @@ def goals(results):
     lines = []
     for goal in wanted:
         stacks = results.get(goal["workload"], {})
-        ours, theirs = stacks.get(goal.get("of", FLEXTOE)), stacks.get(goal["against"])
-        name = (f"{goal['workload']} {goal['figure']}{' with both ends' if 'of' in goal else ''} "
-                f"vs {STACKS[goal['against']]} "
-                f"(stage {goal['stage']})")
-        lines.append(f"- {verdict(goal, ours, theirs)}: {name}")
+        name = f"{goal['workload']} {goal['figure']}{' with both ends' if 'of' in goal else ''}"
+        if "against" in goal:
+            name += f" vs {STACKS[goal['against']]}"
+        lines.append(f"- {verdict(goal, stacks)}: {name} (stage {goal['stage']})")
     return "\n".join(lines)
 
 
-def verdict(goal, ours, theirs):
-    bound = (f"at least {goal['at_least']}" if "at_least" in goal else f"at most {goal['at_most']}")
-    figure = goal["figure"]
-    if not ours or not theirs or ours[figure] is None or not theirs[figure]:
+def verdict(goal, stacks):
+    bound = (f"at least {number(goal['at_least'])}" if "at_least" in goal
+             else f"at most {number(goal['at_most'])}")
+    value = (stacks.get(goal.get("of", FLEXTOE)) or {}).get(goal["figure"])
+    if "against" in goal:
+        theirs = (stacks.get(goal["against"]) or {}).get(goal["figure"])
+        value = value / theirs if value is not None and theirs else None
+    if value is None:
         return f"not measured, wanted {bound}"
-    value = ours[figure] / theirs[figure]
     met = value >= goal["at_least"] if "at_least" in goal else value <= goal["at_most"]
-    return f"{'met' if met else 'missed'}, {value:.2f}, wanted {bound}"
+    return f"{'met' if met else 'missed'}, {number(value)}, wanted {bound}"
