@@ -38,7 +38,7 @@ def established_connections(bed):
     done = bed.load("echoload", "--server", f"{SERVER}:{PORT}", "-c", "16", "--seconds", "3")
     check(flood.wait(10) == 0, flood.output())
     check(cookies(bed)[0] > 10000, f"cookies sent and received: {cookies(bed)}")
-    print(f"{done['requests_per_s']:.0f} requests/s; {flood.output().strip()}; "
+    print(f"{done['per_s']:.0f} requests/s; {flood.output().strip()}; "
           f"cookies {cookies(bed)}")
 
 
