@@ -1,4 +1,4 @@
-// Order points, scheduler, delayed-ACK queue, order of a burst.
+// Order points, delayed-ACK queue, order of a burst.
 #include "datapath/order.h"
 
 #include <algorithm>
@@ -9,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include "datapath/delayed_acks.h"
-#include "datapath/scheduler.h"
 #include "datapath/sequencer.h"
 
 namespace toe::datapath {
@@ -58,54 +57,6 @@ TEST(Order, IsAPermutationForEverySeed) {
       EXPECT_EQ(got, all);
     }
   }
-}
-
-TEST(Scheduler, ServesReadyFlowsInTurn) {
-  Scheduler s(4);
-  for (const std::uint32_t f : {2u, 0u, 3u}) s.push(FlowId{f}, kStart);
-  s.push(FlowId{0}, kStart);  // queued already
-  EXPECT_EQ(s.pop(kStart), FlowId{2});
-  s.push(FlowId{2}, kStart);
-  EXPECT_EQ(s.pop(kStart), FlowId{0});
-  EXPECT_EQ(s.pop(kStart), FlowId{3});
-  EXPECT_EQ(s.pop(kStart), FlowId{2});
-  EXPECT_EQ(s.pop(kStart), kNoFlow);
-}
-
-TEST(Scheduler, KeepsEverySlowPaceExactly) {
-  for (const std::uint64_t rate : {1000ull, 125'000ull, 1'250'000'000ull}) {
-    Scheduler s(1);
-    Time now = kStart;
-    for (int i = 0; i < 100; ++i) {
-      s.push(FlowId{0}, now);
-      if (i > 0) {
-        EXPECT_EQ(s.pop(now), kNoFlow);
-        now = s.next_deadline();
-      }
-      EXPECT_EQ(s.pop(now), FlowId{0});
-      s.pace(FlowId{0}, 1000, rate, now);
-    }
-    EXPECT_EQ((now - kStart).ns, 99 * static_cast<std::int64_t>(1'000'000'000'000u / rate)) << rate;
-  }
-}
-
-TEST(Scheduler, PacedAndUnpacedFlowsDoNotHoldEachOtherUp) {
-  Scheduler s(2);
-  s.pace(FlowId{0}, 1000, 1000, kStart);
-  s.push(FlowId{0}, kStart);
-  s.push(FlowId{1}, kStart);
-  EXPECT_EQ(s.pop(kStart), FlowId{1});
-  EXPECT_EQ(s.pop(kStart), kNoFlow);
-  EXPECT_EQ(s.next_deadline(), kStart + seconds(1));
-  EXPECT_EQ(s.pop(kStart + seconds(1)), FlowId{0});
-}
-
-TEST(Scheduler, ANewConnectionInheritsNoPace) {
-  Scheduler s(1);
-  s.pace(FlowId{0}, 1000, 1, kStart);
-  s.reset(FlowId{0});
-  s.push(FlowId{0}, kStart);
-  EXPECT_EQ(s.pop(kStart), FlowId{0});
 }
 
 TEST(DelayedAcks, FallDueInOrderAndOncePerFlow) {

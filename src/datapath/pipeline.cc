@@ -130,7 +130,7 @@ bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
   item.frame = frames.acquire();
   if (!item.frame.valid()) {
     counters.drops.no_frame.add();
-    scheduler.push(flow, now);
+    schedule(flow, now);
     return false;
   }
   item.walk = Walk::kTx;
@@ -138,14 +138,19 @@ bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
   item.out = Outcome{};
   flow::ProtocolSlice& s = at(flow).protocol;
   Step step{protocol_options, counters, pools, s, now, item.out};
-  next_segment(step);
+  if (scheduler.held(flow, now)) {
+    next_bare_segment(step);
+  } else {
+    next_segment(step);
+  }
   if (item.out.transmit) {
-    scheduler.pace(flow, item.out.payload_length, s.cc.pacing_bytes_per_s, now);
+    const std::uint32_t bytes = item.out.payload_length;
+    if (bytes != 0) scheduler.pace(flow, bytes, s.cc.pacing_bytes_per_s, now);
   } else {
     frames.release(item.frame);
     raise(flow, item.out, now);
   }
-  if (item.out.schedule) scheduler.push(flow, now);
+  if (item.out.schedule) schedule(flow, now);
   return true;
 }
 

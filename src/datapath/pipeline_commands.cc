@@ -47,7 +47,7 @@ void Pipeline::Impl::on_flow(const flow::Command& command, Time now) {
   } else if (command.kind == Kind::kSetMss) {
     flow.protocol.mss = command.mss;
   } else if (command.kind == Kind::kCongestion) {
-    set_congestion(flow.protocol, command.cc);
+    set_congestion(command.flow, command.cc);
   } else if (command.kind == Kind::kSetHeader) {
     flow.post.header = *command.header;
     flow::Event event{};
@@ -97,7 +97,9 @@ void Pipeline::Impl::remove(FlowId id, Time now) {
   events.push(event);
 }
 
-void Pipeline::Impl::set_congestion(flow::ProtocolSlice& s, const flow::CongestionParams& params) {
+void Pipeline::Impl::set_congestion(FlowId id, const flow::CongestionParams& params) {
+  flow::ProtocolSlice& s = at(id).protocol;
+  if (params.pacing_bytes_per_s == 0 && s.cc.pacing_bytes_per_s != 0) scheduler.reset(id);
   const std::uint32_t ssthresh = std::min(s.cc.ssthresh, params.ssthresh);
   s.cc = params;
   s.cc.ssthresh = ssthresh;  // a loss found meanwhile counts

@@ -65,13 +65,14 @@ struct Pipeline::Impl {
   void install(const flow::Command& command, Time now);
   void send_last(FlowId flow, Time now);
   void remove(FlowId flow, Time now);
-  void set_congestion(flow::ProtocolSlice& s, const flow::CongestionParams& params);
+  void set_congestion(FlowId id, const flow::CongestionParams& params);
   void offer_rx_ring(const flow::Command& command, Time now);
   void offer_tx_ring(const flow::Command& command);
   void on_flow(const flow::Command& command, Time now);
 
   // What every walk does at its end.
   void finish(FlowId flow, const Outcome& out, Time now);
+  void schedule(FlowId flow, Time now);
   void raise(FlowId flow, const Outcome& out, Time now);
   void switch_rings(FlowId flow, const Outcome& out);
   void free_old_rings(FlowId flow, std::uint64_t tx_una, std::uint64_t rx_head);

@@ -13,9 +13,14 @@ void Pipeline::Impl::finish(FlowId flow, const Outcome& outcome, Time now) {
   }
   ctxq.publish(outcome, at(flow).post);
   if (outcome.publish) free_old_rings(flow, outcome.tx_una, 0);
-  if (outcome.schedule) scheduler.push(flow, now);
+  if (outcome.schedule) schedule(flow, now);
   if (outcome.delay_ack) delayed.push(flow, at(flow).protocol.ack_at);
   raise(flow, outcome, now);
+}
+
+/// A pace is for data: acknowledgements, probes and resets do not wait for it.
+void Pipeline::Impl::schedule(FlowId flow, Time now) {
+  scheduler.push(flow, now, bare_segment_due(at(flow).protocol));
 }
 
 void Pipeline::Impl::switch_rings(FlowId flow, const Outcome& outcome) {

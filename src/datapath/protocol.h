@@ -49,6 +49,12 @@ bool on_app(Step& t, const AppUpdate& update);
 /// Fills the outcome with the next segment to send, if any (out.transmit): at most one per call;
 /// out.schedule says that more may follow.
 void next_segment(Step& t);
+/// As next_segment(), for a flow whose pace forbids data now: what carries none may leave.
+void next_bare_segment(Step& t);
+/// True when next_bare_segment() would find something to do.
+inline bool bare_segment_due(const ProtocolSlice& s) {
+  return s.ack_now || s.rst_pending || s.probe_pending;
+}
 /// The deadline may have come.
 void on_timer(Step& t);
 /// The flow's entry in the delayed-ACK queue has come up.

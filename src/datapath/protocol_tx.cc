@@ -194,4 +194,16 @@ void next_segment(Step& t) {
   if (!s.closed) settle(t);
 }
 
+void next_bare_segment(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.rst_pending) {
+    send_reset(t);
+  } else if (s.probe_pending && !s.closed) {
+    send_probe(t);
+  } else if (s.ack_now) {
+    send_ack(t);
+  }
+  if (!s.closed) settle(t);
+}
+
 }  // namespace toe::datapath
