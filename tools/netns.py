@@ -361,7 +361,7 @@ class Lab:
             if name.endswith(".log"):
                 with open(path, errors="replace") as file:
                     said = file.read().strip()
-                if said:
+                if said and said != "netlab: ready":
                     text += f"--- {name}\n{said[-limit:]}\n"
         return text
 

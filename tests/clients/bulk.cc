@@ -29,6 +29,7 @@ namespace {
 constexpr std::uint64_t kMagic = 0x6b6c75622d656f74;
 constexpr std::uint64_t kMagicUnchecked = 0x6b6c75622d656f75;  ///< any bytes, none compared
 constexpr std::size_t kChunk = 128 * 1024;
+constexpr int kConnectMs = 30'000;  ///< networks may be bad: some SYNs get lost
 
 struct Header {
   std::uint64_t magic, seed, up, down;
@@ -198,7 +199,7 @@ nlohmann::json transfer(const Options& options) {
   const Endpoint server = parse_endpoint(options.connect);
   Endpoint source;
   if (!options.source.empty()) source = parse_endpoint(options.source);
-  const Fd fd = connect_to(server, options.source.empty() ? nullptr : &source, 5000);
+  const Fd fd = connect_to(server, options.source.empty() ? nullptr : &source, kConnectMs);
   set_congestion(fd.get(), options.congestion);
   const Header header{options.no_check ? kMagicUnchecked : kMagic, options.seed, options.up,
                       options.down};

@@ -2,6 +2,8 @@
 """The bad network itself (docs/netlab.md), with the kernel's TCP at both ends."""
 import json
 import os
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -12,6 +14,7 @@ from harness import (SERVER, SERVER6, Lab, case, check, client_program, wire)
 PORT = 7001
 NETLAB = os.path.join(os.path.dirname(os.path.abspath(harness.__file__)), "..", "..", "tools",
                       "netlab")
+ETH_P_ALL, SOL_PACKET, PACKET_AUXDATA = 3, 263, 8
 STREAM = 1_000_000  # bytes each way
 # What is done to the frames: what the wire must have counted in each direction.
 POINTS = {
@@ -155,6 +158,28 @@ def fast_wire():
         check(0.007 < share < 0.013, f"lost {share:.2%} of {found['selected']}")
         check(found["marked"] > 0, "nothing was marked")
         check(found["frames"] >= found["selected"] > 10_000, "frames went another way")
+
+
+@case
+def tags_are_kept():
+    """A VLAN tag, which the kernel takes out of received frames, leaves the wire again."""
+    frame = bytes.fromhex("ffffffffffff020000000001" "81002064" "88b5") + b"behind the tag" * 4
+    with Lab("toe-test", wired=True) as lab, wire(lab):
+        with lab.client.inside():
+            receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        receiver.bind((harness.CLIENT_DEV, ETH_P_ALL))
+        receiver.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        receiver.settimeout(5)
+        with lab.server.inside():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sender.bind((harness.SERVER_DEV, 0))
+        sender.send(frame)
+        bytes_read = b""
+        while not bytes_read.startswith(frame[:12]):
+            bytes_read, extra, _, _ = receiver.recvmsg(2000, 200)
+        check(bytes_read == frame[:12] + frame[16:], f"came as {bytes_read.hex()}")
+        auxiliary = struct.unpack("=IIIHHHH", extra[0][2])
+        check(auxiliary[5:] == (0x2064, 0x8100), f"another tag: {auxiliary}")
 
 
 def netlab(*words):
