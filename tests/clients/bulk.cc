@@ -30,6 +30,7 @@ constexpr std::uint64_t kMagic = 0x6b6c75622d656f74;
 constexpr std::uint64_t kMagicUnchecked = 0x6b6c75622d656f75;  ///< any bytes, none compared
 constexpr std::size_t kChunk = 128 * 1024;
 constexpr int kConnectMs = 30'000;  ///< networks may be bad: some SYNs get lost
+constexpr int kDrainMs = 40'000;    ///< what send() took may still be on its way
 
 struct Header {
   std::uint64_t magic, seed, up, down;
@@ -118,12 +119,14 @@ class Exchange {
   std::span<const char> out_left_;
 };
 
-/// Exactly `size` bytes within 10 s each time nothing comes; false at the peer's end before the
+/// Exactly `size` bytes, unless nothing comes for `patience_ms`; false at the peer's end before the
 /// first byte.
-bool read_exactly(int fd, void* data, std::size_t size) {
+bool read_exactly(int fd, void* data, std::size_t size, int patience_ms = 10'000) {
   for (std::size_t done = 0; done < size;) {
     pollfd wait{fd, POLLIN, 0};
-    if (::poll(&wait, 1, 10'000) == 0) throw RunFailed("nothing to read for 10 s");
+    if (::poll(&wait, 1, patience_ms) == 0) {
+      throw RunFailed("nothing to read for " + std::to_string(patience_ms / 1000) + " s");
+    }
     const ssize_t n = ::recv(fd, static_cast<char*>(data) + done, size - done, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (n < 0) fail_errno("recv");
@@ -210,7 +213,7 @@ nlohmann::json transfer(const Options& options) {
   exchange.run();
   if (::shutdown(fd.get(), SHUT_WR) != 0) fail_errno("shutdown");
   Trailer trailer{};
-  if (!read_exactly(fd.get(), &trailer, sizeof trailer)) throw RunFailed("no trailer");
+  if (!read_exactly(fd.get(), &trailer, sizeof trailer, kDrainMs)) throw RunFailed("no trailer");
   const double seconds = static_cast<double>(now_ns() - start) / 1e9;
   char extra = 0;
   if (read_exactly(fd.get(), &extra, 1)) throw RunFailed("bytes after the trailer");

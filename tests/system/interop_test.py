@@ -58,8 +58,10 @@ class Pair:
         host = (SERVER6 if ipv6 else SERVER) if serving else (CLIENT6 if ipv6 else CLIENT)
         self.host = f"[{host}]" if ipv6 else host
         for side in (bed.server, bed.client):
-            # What one connection learned must not help the next.
-            side.run(["sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1"])
+            # What one connection learned must not help the next; and one that begins under a
+            # congestion control with pacing keeps the pacing when it gets another.
+            side.run(["sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1",
+                      "net.ipv4.tcp_congestion_control=reno"])
         if serving:
             with wire(bed.lab):
                 bed.serve(self._server(OURS), OURS)
