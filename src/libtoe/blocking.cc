@@ -174,6 +174,7 @@ int wait_for(Socket& socket, Want want, Deadline& deadline, int kernel_fd) {
   // Of an engine that is gone every connection has ended, and every listener is the kernel's.
   if (attachment == nullptr || !attachment->client.alive()) return 0;
   const Call call{.socket = socket, .want = want, .deadline = deadline, .kernel_fd = kernel_fd};
+  const NoCancel between_sleeps;
   const CallWaiter waiter(*attachment);
   Lane* lane =
       waiter.get() != nullptr ? waiter.get()->lane(lane_of(socket, want).segment()) : nullptr;

@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <span>
@@ -29,6 +30,24 @@ class OnCancel {
   void* object_;
   OnCancel* outer_;
 };
+
+/// While it lives, system calls inside libtoe are no cancellation points: locks are held around
+/// them. A sleep_in_kernel() inside is one nevertheless, if the program has cancellation enabled.
+class NoCancel {
+ public:
+  NoCancel();
+  ~NoCancel();
+  NoCancel(const NoCancel&) = delete;
+  NoCancel& operator=(const NoCancel&) = delete;
+
+ private:
+  int state_;
+  int outer_state_;
+};
+
+/// read(2) and write(2) of a few bytes that are no cancellation points, also in signal handlers.
+ssize_t plain_read(int fd, void* bytes, std::size_t length);
+ssize_t plain_write(int fd, const void* bytes, std::size_t length);
 
 /// ppoll(2) with a limit in nanoseconds (negative: none), a cancellation point. A count or a
 /// negative errno.

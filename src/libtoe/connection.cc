@@ -22,6 +22,19 @@ constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+/// How long close() waits for a call of another thread on the same connection.
+constexpr std::int64_t kCloseWaitMs = 100;
+
+/// What a call sees that comes late, behind close().
+Line& nowhere() {
+  static Line line;
+  line.flags.store(LineFlag::kReset, kRelaxed);
+  line.error.store(EBADF, kRelaxed);
+  line.error_taken.store(0, kRelaxed);
+  line.state.store(static_cast<std::uint32_t>(LineState::kClosed), kRelaxed);
+  return line;
+}
+
 LineState state_of(const Line& line) { return static_cast<LineState>(line.state.load(kAcquire)); }
 
 }  // namespace
@@ -35,14 +48,14 @@ struct Connection::RxRings {
 
 void Connection::attach(Lane* lane, std::uint32_t line) {
   index_ = line;
-  line_ = &lane->segment().view.line(line);
+  line_.store(&lane->segment().view.line(line), kRelaxed);
   lane_.store(lane, kRelaxed);
   home_ = lane;
-  corked_.store((line_->app_flags.load(kRelaxed) & AppFlag::kCork) != 0, kRelaxed);
+  corked_.store((this->line().app_flags.load(kRelaxed) & AppFlag::kCork) != 0, kRelaxed);
 }
 
 void Connection::detach(shm::Line* ended) {
-  line_ = ended;
+  line_.store(ended, kRelaxed);
   index_ = 0;
 }
 
@@ -50,12 +63,12 @@ void Connection::detach(shm::Line* ended) {
 // rings found here, and the older one is not replaced before the caller moves rx_head.
 Connection::RxRings Connection::rx_rings() const {
   const shm::SegmentView& view = lane().segment().view;
-  const std::uint32_t epoch = line_->rx_epoch.load(kAcquire);
-  const shm::RingRef after{line_->rx_ring[epoch & 1].load(kRelaxed)};
-  const shm::RingRef before{line_->rx_ring[(epoch & 1) ^ 1].load(kRelaxed)};
+  const std::uint32_t epoch = line().rx_epoch.load(kAcquire);
+  const shm::RingRef after{line().rx_ring[epoch & 1].load(kRelaxed)};
+  const shm::RingRef before{line().rx_ring[(epoch & 1) ^ 1].load(kRelaxed)};
   return {{view.ring(before), before.bytes()},
           {view.ring(after), after.bytes()},
-          line_->rx_switch[epoch & 1].load(kRelaxed)};
+          line().rx_switch[epoch & 1].load(kRelaxed)};
 }
 
 // Moves rx_head, and tells the engine at each quarter of the ring and when the old ring is empty:
@@ -63,22 +76,24 @@ Connection::RxRings Connection::rx_rings() const {
 // hint.
 void Connection::consume(std::uint64_t head, std::uint64_t count) {
   const std::uint64_t now = head + count;
-  const std::uint32_t epoch = line_->rx_epoch.load(kAcquire);
-  const std::uint64_t limit = line_->rx_switch[epoch & 1].load(kRelaxed);
+  const std::uint32_t epoch = line().rx_epoch.load(kAcquire);
+  const std::uint64_t limit = line().rx_switch[epoch & 1].load(kRelaxed);
   const std::uint64_t part =
-      shm::RingRef{line_->rx_ring[epoch & 1].load(kRelaxed)}.bytes() / kTellPart;
-  line_->rx_head.store(now, kRelease);
+      shm::RingRef{line().rx_ring[epoch & 1].load(kRelaxed)}.bytes() / kTellPart;
+  line().rx_head.store(now, kRelease);
   if (part == 0 || now / part != head / part || (head < limit && now >= limit)) {
     lane().post(index_);
   }
 }
 
 ssize_t Connection::recv(IoCursor& into, RecvMode mode) {
-  LineLock lock(line_->rx_lock, lane().owner());
+  Line& locked = line();
+  LineLock lock(locked.rx_lock, lane().owner());
+  if (left(locked)) return -EBADF;
   // flags before rx_tail: a FIN or reset seen here counts only once rx_tail has been reached.
-  const std::uint32_t flags = line_->flags.load(kAcquire);
-  const std::uint64_t head = line_->rx_head.load(kRelaxed);
-  const std::uint64_t tail = line_->rx_tail.load(kAcquire);
+  const std::uint32_t flags = line().flags.load(kAcquire);
+  const std::uint64_t head = line().rx_head.load(kRelaxed);
+  const std::uint64_t tail = line().rx_tail.load(kAcquire);
   if (tail == head) return nothing_to_read(flags);
   std::uint64_t count = std::min<std::uint64_t>(tail - head, into.left());
   if (count == 0) return 0;
@@ -101,27 +116,27 @@ ssize_t Connection::recv(IoCursor& into, RecvMode mode) {
 // then the stream has ended.
 ssize_t Connection::nothing_to_read(std::uint32_t flags) {
   if ((flags & LineFlag::kRxFin) != 0) return 0;
-  if ((flags & LineFlag::kReset) != 0 || state_of(*line_) == LineState::kClosed) {
+  if ((flags & LineFlag::kReset) != 0 || state_of(line()) == LineState::kClosed) {
     return -take_error();
   }
   return shut_for_reading() ? 0 : -EAGAIN;
 }
 
 int Connection::take_error() {
-  const std::uint32_t error = line_->error.load(kAcquire);
-  if (error == 0 || line_->error_taken.load(kRelaxed) != 0) return 0;
-  return line_->error_taken.exchange(1, std::memory_order_acq_rel) == 0 ? static_cast<int>(error)
+  const std::uint32_t error = line().error.load(kAcquire);
+  if (error == 0 || line().error_taken.load(kRelaxed) != 0) return 0;
+  return line().error_taken.exchange(1, std::memory_order_acq_rel) == 0 ? static_cast<int>(error)
                                                                         : 0;
 }
 
 bool Connection::ended() const {
-  return (line_->flags.load(kAcquire) & LineFlag::kReset) != 0 ||
-         state_of(*line_) == LineState::kClosed;
+  return (line().flags.load(kAcquire) & LineFlag::kReset) != 0 ||
+         state_of(line()) == LineState::kClosed;
 }
 
 bool Connection::over() const {
   constexpr std::uint32_t kBoth = LineFlag::kRxFin | LineFlag::kTxFinAcked;
-  return ended() || (line_->flags.load(kAcquire) & kBoth) == kBoth;
+  return ended() || (line().flags.load(kAcquire) & kBoth) == kBoth;
 }
 
 int Connection::why_not_send() {
@@ -130,83 +145,85 @@ int Connection::why_not_send() {
     return error != 0 ? -error : -EPIPE;
   }
   if ((app_flags() & AppFlag::kShutWrite) != 0) return -EPIPE;
-  return state_of(*line_) == LineState::kConnecting ? -EAGAIN : 0;
+  return state_of(line()) == LineState::kConnecting ? -EAGAIN : 0;
 }
 
 // The ring for bytes at `tail`, after taking up a larger one if the engine offers it. Holds
 // tx_lock.
 shm::RingMemory Connection::tx_ring(std::uint64_t tail) {
-  const std::uint32_t offered = line_->tx_offered.load(kAcquire);
-  if (offered != line_->tx_taken.load(kRelaxed)) {
-    line_->tx_switch.store(tail, kRelaxed);
-    line_->tx_taken.store(offered, kRelease);  // publishes tx_switch
-    line_->app_flags.fetch_and(~std::uint32_t{AppFlag::kWantTxRing}, kRelaxed);
+  const std::uint32_t offered = line().tx_offered.load(kAcquire);
+  if (offered != line().tx_taken.load(kRelaxed)) {
+    line().tx_switch.store(tail, kRelaxed);
+    line().tx_taken.store(offered, kRelease);  // publishes tx_switch
+    line().app_flags.fetch_and(~std::uint32_t{AppFlag::kWantTxRing}, kRelaxed);
   }
-  const shm::RingRef ref{line_->tx_ring[offered & 1].load(kRelaxed)};
+  const shm::RingRef ref{line().tx_ring[offered & 1].load(kRelaxed)};
   return {lane().segment().view.ring(ref), ref.bytes()};
 }
 
 std::uint64_t Connection::tx_space(std::uint64_t tail, std::uint32_t ring_bytes) const {
-  const std::uint64_t una = line_->tx_una.load(kAcquire);
-  const std::uint64_t used = tail - std::max(una, line_->tx_switch.load(kRelaxed));
+  const std::uint64_t una = line().tx_una.load(kAcquire);
+  const std::uint64_t used = tail - std::max(una, line().tx_switch.load(kRelaxed));
   return used < ring_bytes ? ring_bytes - used : 0;
 }
 
 void Connection::set_flag_if_clear(std::uint32_t bit) {
-  if ((app_flags() & bit) == 0) line_->app_flags.fetch_or(bit, kRelaxed);
+  if ((app_flags() & bit) == 0) line().app_flags.fetch_or(bit, kRelaxed);
 }
 
 ssize_t Connection::send(IoCursor& from, bool more) {
-  LineLock lock(line_->tx_lock, lane().owner());
+  Line& locked = line();
+  LineLock lock(locked.tx_lock, lane().owner());
+  if (left(locked)) return -EBADF;
   if (const int error = why_not_send(); error != 0) return error;
-  const std::uint64_t tail = line_->tx_tail.load(kRelaxed);
+  const std::uint64_t tail = line().tx_tail.load(kRelaxed);
   const shm::RingMemory ring = tx_ring(tail);
   std::uint64_t count = std::min<std::uint64_t>(tx_space(tail, ring.bytes), from.left());
   if (count < from.left() && (app_flags() & AppFlag::kWantTxRing) == 0) {
-    line_->app_flags.fetch_or(AppFlag::kWantTxRing, kRelaxed);
+    line().app_flags.fetch_or(AppFlag::kWantTxRing, kRelaxed);
     if (count == 0) lane().post(index_);
   }
   if (count == 0) return from.left() == 0 ? 0 : -EAGAIN;
 
   // Between writing and the look at tx_punching lies a full barrier (see segment.md, Idle rings).
-  line_->tx_writing.exchange(1, std::memory_order_seq_cst);
+  line().tx_writing.exchange(1, std::memory_order_seq_cst);
   shm::full_fence();
-  while (line_->tx_punching.load(kAcquire) != 0) __builtin_ia32_pause();
+  while (line().tx_punching.load(kAcquire) != 0) __builtin_ia32_pause();
   count = from.drain_to(ring, tail, count);
-  line_->tx_writing.store(0, kRelease);
+  line().tx_writing.store(0, kRelease);
   if (count == 0) return -EFAULT;
 
   set_flag_if_clear(AppFlag::kPush);
   if (more) {
     set_flag_if_clear(AppFlag::kCork);
   } else if ((app_flags() & AppFlag::kCork) != 0 && !corked_.load(kRelaxed)) {
-    line_->app_flags.fetch_and(~std::uint32_t{AppFlag::kCork}, kRelaxed);
+    line().app_flags.fetch_and(~std::uint32_t{AppFlag::kCork}, kRelaxed);
   }
-  line_->tx_tail.store(tail + count, kRelease);
+  line().tx_tail.store(tail + count, kRelease);
   lane().post(index_);
   return static_cast<ssize_t>(count);
 }
 
 bool Connection::readable() const {
-  const std::uint32_t flags = line_->flags.load(kAcquire);
+  const std::uint32_t flags = line().flags.load(kAcquire);
   if ((flags & (LineFlag::kRxFin | LineFlag::kReset)) != 0 || shut_for_reading()) return true;
-  return unread() != 0 || state_of(*line_) == LineState::kClosed;
+  return unread() != 0 || state_of(line()) == LineState::kClosed;
 }
 
 bool Connection::writable() const {
-  const LineState state = state_of(*line_);
+  const LineState state = state_of(line());
   if (state == LineState::kConnecting) return false;
   if (ended() || (app_flags() & AppFlag::kShutWrite) != 0) return true;
-  const std::uint32_t offered = line_->tx_offered.load(kAcquire);
-  if (offered != line_->tx_taken.load(kRelaxed)) return true;
-  const std::uint32_t ring = shm::RingRef{line_->tx_ring[offered & 1].load(kRelaxed)}.bytes();
-  return tx_space(line_->tx_tail.load(kRelaxed), ring) >= ring / kWritablePart;
+  const std::uint32_t offered = line().tx_offered.load(kAcquire);
+  if (offered != line().tx_taken.load(kRelaxed)) return true;
+  const std::uint32_t ring = shm::RingRef{line().tx_ring[offered & 1].load(kRelaxed)}.bytes();
+  return tx_space(line().tx_tail.load(kRelaxed), ring) >= ring / kWritablePart;
 }
 
 Events Connection::readiness() const {
-  if (state_of(*line_) == LineState::kConnecting) return 0;
+  if (state_of(line()) == LineState::kConnecting) return 0;
   const bool over = ended();
-  const bool fin = (line_->flags.load(kAcquire) & LineFlag::kRxFin) != 0;
+  const bool fin = (line().flags.load(kAcquire) & LineFlag::kRxFin) != 0;
   const bool no_more_in = fin || over || shut_for_reading();
   const bool no_more_out = over || (app_flags() & AppFlag::kShutWrite) != 0;
   Events events = 0;
@@ -214,25 +231,25 @@ Events Connection::readiness() const {
   if (no_more_in) events |= EPOLLRDHUP;
   if (no_more_in && no_more_out) events |= EPOLLHUP;
   if (writable()) events |= EPOLLOUT | EPOLLWRNORM;
-  if (line_->error.load(kAcquire) != 0 && line_->error_taken.load(kRelaxed) == 0) {
+  if (line().error.load(kAcquire) != 0 && line().error_taken.load(kRelaxed) == 0) {
     events |= EPOLLERR;
   }
   return events;
 }
 
 bool Connection::connect_result_pending() const {
-  return state_of(*line_) == LineState::kConnecting;
+  return state_of(line()) == LineState::kConnecting;
 }
 
 int Connection::connect_result() {
-  switch (state_of(*line_)) {
+  switch (state_of(line())) {
     case LineState::kConnecting:
       return -EINPROGRESS;
     case LineState::kEstablished:
       return 0;
     default: {
       // Established and ended since then: the connect itself succeeded.
-      if ((line_->flags.load(kAcquire) & LineFlag::kRxFin) != 0) return 0;
+      if ((line().flags.load(kAcquire) & LineFlag::kRxFin) != 0) return 0;
       const int error = take_error();
       return error != 0 ? -error : -ECONNABORTED;
     }
@@ -242,32 +259,39 @@ int Connection::connect_result() {
 void Connection::shut_read() { set_app_flags(AppFlag::kShutRead, true); }
 
 void Connection::shut_write() {
-  LineLock lock(line_->tx_lock, lane().owner());
-  line_->app_flags.fetch_or(AppFlag::kShutWrite, kRelease);
+  Line& locked = line();
+  LineLock lock(locked.tx_lock, lane().owner());
+  if (left(locked)) return;
+  line().app_flags.fetch_or(AppFlag::kShutWrite, kRelease);
   lane().post(index_);
 }
 
 void Connection::close(bool reset) {
+  Line& mine = line();
+  // Bounded: a signal handler may close what its own thread is copying.
+  const LineLock reading(mine.rx_lock, lane().owner(), kCloseWaitMs);
+  const LineLock writing(mine.tx_lock, lane().owner(), kCloseWaitMs);
+  line_.store(&nowhere(), kRelaxed);
   home_->post(index_, reset ? shm::HintOp::kCloseReset : shm::HintOp::kClose);
 }
 
 std::uint64_t Connection::unread() const {
-  const std::uint64_t head = line_->rx_head.load(kRelaxed);
-  return line_->rx_tail.load(kAcquire) - head;
+  const std::uint64_t head = line().rx_head.load(kRelaxed);
+  return line().rx_tail.load(kAcquire) - head;
 }
 
 std::uint64_t Connection::unacknowledged() const {
-  const std::uint64_t una = line_->tx_una.load(kAcquire);
-  const std::uint64_t tail = line_->tx_tail.load(kRelaxed);
+  const std::uint64_t una = line().tx_una.load(kAcquire);
+  const std::uint64_t tail = line().tx_tail.load(kRelaxed);
   return tail > una ? tail - una : 0;
 }
 
 void Connection::set_app_flags(std::uint32_t bits, bool on) {
   if ((bits & AppFlag::kCork) != 0) corked_.store(on, kRelaxed);
   if (on) {
-    line_->app_flags.fetch_or(bits, kRelease);
+    line().app_flags.fetch_or(bits, kRelease);
   } else {
-    line_->app_flags.fetch_and(~bits, kRelease);
+    line().app_flags.fetch_and(~bits, kRelease);
   }
   lane().post(index_);
 }
@@ -277,7 +301,7 @@ void Connection::end_of_more() {
 }
 
 void Connection::options_changed() {
-  line_->options_epoch.fetch_add(1, kRelease);
+  line().options_epoch.fetch_add(1, kRelease);
   lane().post(index_);
 }
 

@@ -32,7 +32,7 @@ class Connection {
   void attach(Lane* lane, std::uint32_t line);
   /// The line is out of reach: stands for `ended`, which says why, from now on.
   void detach(shm::Line* ended);
-  bool attached() const { return line_ != nullptr; }
+  bool attached() const { return line_.load(std::memory_order_relaxed) != nullptr; }
 
   /// Bytes taken, 0 at the end of the stream, -EAGAIN, or the connection's error (once).
   ssize_t recv(IoCursor& into, RecvMode mode);
@@ -52,7 +52,8 @@ class Connection {
 
   void shut_read();
   void shut_write();
-  /// Gives up this process's hold. The line may not be touched any more.
+  /// Gives up this process's hold. A call of another thread that is copying has finished before;
+  /// later ones answer EBADF.
   void close(bool reset);
 
   /// Bytes that recv() could take; bytes sent and not acknowledged.
@@ -60,17 +61,17 @@ class Connection {
   std::uint64_t unacknowledged() const;
   /// The pending error, forgotten by this call (SO_ERROR); 0 = none.
   int take_error();
-  void put_error_back() { line_->error_taken.store(0, std::memory_order_release); }
+  void put_error_back() { line().error_taken.store(0, std::memory_order_release); }
   /// The last send said `more`, and nothing more comes.
   void end_of_more();
 
   /// Sets or clears AppFlag bits and tells the engine. kCork set here outlives MSG_MORE.
   void set_app_flags(std::uint32_t bits, bool on);
-  std::uint32_t app_flags() const { return line_->app_flags.load(std::memory_order_relaxed); }
+  std::uint32_t app_flags() const { return line().app_flags.load(std::memory_order_relaxed); }
   /// Tells the engine that an option word of the line has changed.
   void options_changed();
 
-  shm::Line& line() const { return *line_; }
+  shm::Line& line() const { return *line_.load(std::memory_order_relaxed); }
   std::uint32_t line_index() const { return index_; }
   Lane& lane() const { return *lane_.load(std::memory_order_relaxed); }
   Lane& home() const { return *home_; }
@@ -80,6 +81,9 @@ class Connection {
   bool shut_for_reading() const { return (app_flags() & shm::AppFlag::kShutRead) != 0; }
 
  private:
+  /// Closed since the caller has locked a word of `line`.
+  bool left(const shm::Line& line) const { return &this->line() != &line; }
+
   struct RxRings;
   RxRings rx_rings() const;
   void consume(std::uint64_t head, std::uint64_t count);
@@ -92,7 +96,7 @@ class Connection {
 
   std::atomic<Lane*> lane_{nullptr};
   Lane* home_ = nullptr;
-  shm::Line* line_ = nullptr;
+  std::atomic<shm::Line*> line_{nullptr};
   std::uint32_t index_ = 0;
   std::atomic<bool> corked_{false};  ///< TCP_CORK, as opposed to MSG_MORE
 };

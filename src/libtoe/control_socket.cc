@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "libtoe/cancel.h"
 #include "libtoe/libc.h"
 
 namespace toe::libtoe {
@@ -155,7 +156,7 @@ void ControlSocket::ring() {
   }
   const char byte = 0;
   // Full: a wake-up is under way. Broken: the engine is gone, which the life fd tells.
-  const ssize_t n = libc().write(doorbell_, &byte, 1);
+  const ssize_t n = plain_write(doorbell_, &byte, 1);
   if (guard_ < 0) {
     const timespec none{};
     if (n < 0 && errno == EPIPE) ::sigtimedwait(&pipe_signal, nullptr, &none);

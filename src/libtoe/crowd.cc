@@ -34,14 +34,14 @@ Crowd::Member::~Member() { crowd_.leave(*this); }
 void Crowd::Member::wake() const {
   const int saved = errno;
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = libc().write(fd_, &one, sizeof(one));
+  [[maybe_unused]] const ssize_t n = plain_write(fd_, &one, sizeof(one));
   errno = saved;
 }
 
 void Crowd::Member::drain() const {
   const int saved = errno;
   std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t n = libc().read(fd_, &count, sizeof(count));
+  [[maybe_unused]] const ssize_t n = plain_read(fd_, &count, sizeof(count));
   errno = saved;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "libtoe/cancel.h"
 #include "libtoe/libc.h"
 
 namespace toe::libtoe {
@@ -42,6 +43,7 @@ bool EngineClient::attach(bool strict) {
   read_comm(hello.comm);
   Packet packet;
   packet.set(MessageType::kHello, hello);
+  const NoCancel whole;
   MutexLock lock(mutex_);
   bell_.link = link_.get();
   if (!exchange(packet) || !on_welcome(packet)) {
@@ -99,6 +101,7 @@ bool EngineClient::on_segment(const Packet& packet) {
 // Sends `packet` and replaces it by the answer. Holds mutex_.
 bool EngineClient::exchange(Packet& packet) {
   if (!alive()) return false;
+  const NoCancel whole;
   const std::uint64_t tag = next_tag_++;
   packet.set_tag(tag);
   if (!link_->send(packet)) {
@@ -227,6 +230,7 @@ void EngineClient::report(shm::KernelReason reason) {
   Packet packet;
   packet.set(MessageType::kReport, request);
   MutexLock lock(mutex_);
+  const NoCancel whole;
   if (alive()) link_->send(packet);
 }
 

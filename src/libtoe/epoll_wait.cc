@@ -74,10 +74,13 @@ int Epoll::wait_without_engine(std::span<epoll_event> out, std::int64_t deadline
   if (n != 0) return n;
   std::int64_t left = deadline_ns < 0 ? -1 : std::max<std::int64_t>(0, deadline_ns - now_ns());
   if (all_ != nullptr && (left < 0 || left > kRetryNs)) left = kRetryNs;
-  return kernel_wait(out, left, mask);
+  std::array<pollfd, 1> kernel{{{fd_, POLLIN, 0}}};
+  const int ready = sleep_in_kernel(kernel, left, mask);
+  return ready > 0 ? kernel_wait(out, 0, nullptr) : ready;
 }
 
 int Epoll::wait(std::span<epoll_event> out, std::int64_t timeout_ns, const sigset_t* mask) {
+  const NoCancel between_sleeps;
   const int result = wait_for_events(out, timeout_ns, mask);
   if (exposed_.load(std::memory_order_relaxed)) settle();
   return result;

@@ -40,10 +40,11 @@ void Mutex::lock_slow() {
   errno = saved;
 }
 
-void LineLock::lock_slow(std::uint32_t owner) {
-  for (int tries = 0;; ++tries) {
+bool LineLock::lock_slow(std::uint32_t owner, std::int64_t ms) {
+  const std::int64_t most = ms < 0 ? INT64_MAX : kSpins + kYields + ms * 1'000'000 / kLineSleepNs;
+  for (std::int64_t tries = 0; tries < most; ++tries) {
     std::uint32_t free = 0;
-    if (word_.compare_exchange_weak(free, owner, std::memory_order_acquire)) return;
+    if (word_.compare_exchange_weak(free, owner, std::memory_order_acquire)) return true;
     if (tries < kSpins) {
       pause();
     } else if (tries < kSpins + kYields) {
@@ -53,6 +54,7 @@ void LineLock::lock_slow(std::uint32_t owner) {
       ::nanosleep(&nap, nullptr);
     }
   }
+  return false;
 }
 
 }  // namespace toe::libtoe

@@ -54,14 +54,24 @@ class LineLock {
     std::uint32_t free = 0;
     if (!word_.compare_exchange_strong(free, owner, std::memory_order_acquire)) lock_slow(owner);
   }
-  ~LineLock() { word_.store(0, std::memory_order_release); }
+  /// Waits at most about `ms` milliseconds, then goes on without the lock.
+  LineLock(std::atomic<std::uint32_t>& word, std::uint32_t owner, std::int64_t ms) : word_(word) {
+    std::uint32_t free = 0;
+    if (!word_.compare_exchange_strong(free, owner, std::memory_order_acquire)) {
+      held_ = lock_slow(owner, ms);
+    }
+  }
+  ~LineLock() {
+    if (held_) word_.store(0, std::memory_order_release);
+  }
   LineLock(const LineLock&) = delete;
   LineLock& operator=(const LineLock&) = delete;
 
  private:
-  void lock_slow(std::uint32_t owner);
+  bool lock_slow(std::uint32_t owner, std::int64_t ms = -1);
 
   std::atomic<std::uint32_t>& word_;
+  bool held_ = true;
 };
 
 }  // namespace toe::libtoe

@@ -179,6 +179,7 @@ int mixed_poll(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* m
   const Limit limit{timeout_ns};
   Attachment* attachment = Runtime::get().current();
   if (attachment == nullptr) return wait_for_kernel_alone(mixed, limit, mask);
+  const NoCancel between_sleeps;
   const CallWaiter waiter(*attachment);
   if (waiter.get() == nullptr) return wait_in_crowd(mixed, *attachment, limit, mask);
   const int result = wait_alone(mixed, *waiter.get(), limit, mask);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "libtoe/cancel.h"
 #include "libtoe/libc.h"
 #include "libtoe/runtime.h"
 
@@ -31,7 +32,7 @@ void on_signal(int signal, siginfo_t* info, void* context) {
   if (const int fd = t_wake_fd.load(std::memory_order_relaxed); fd >= 0) {
     const int saved = errno;
     const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = libc().write(fd, &one, sizeof(one));
+    [[maybe_unused]] const ssize_t n = plain_write(fd, &one, sizeof(one));
     errno = saved;
   }
   void* handler = g_handlers[static_cast<std::size_t>(signal)].load(std::memory_order_acquire);

@@ -102,7 +102,7 @@ void WaitContext::kick() {
   if (sleeping_.load(std::memory_order_relaxed) == 0) return;
   const int saved = errno;
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = libc().write(kick_fd(), &one, sizeof(one));
+  [[maybe_unused]] const ssize_t n = plain_write(kick_fd(), &one, sizeof(one));
   errno = saved;
 }
 
@@ -110,11 +110,11 @@ void WaitContext::drain_fds() {
   const int saved = errno;
   std::array<char, 64> sink;
   while (doorbell_fd_ >= 0 &&
-         libc().read(doorbell_fd_, sink.data(), sink.size()) == static_cast<ssize_t>(sink.size())) {
+         plain_read(doorbell_fd_, sink.data(), sink.size()) == static_cast<ssize_t>(sink.size())) {
   }
   const int kick = kick_fd_.load(std::memory_order_relaxed);
   if (kick >= 0) {
-    [[maybe_unused]] const ssize_t n = libc().read(kick, sink.data(), sizeof(std::uint64_t));
+    [[maybe_unused]] const ssize_t n = plain_read(kick, sink.data(), sizeof(std::uint64_t));
   }
   errno = saved;
 }

@@ -188,6 +188,9 @@ bool FakeEngine::pump(Flow& from) {
     from.tx_switch = line.tx_switch.load();
     ++tx_switches_;
   }
+  if (tail - from.moved > shm::kMaxRingBytes || other.rx_head.load() > to.received) {
+    throw std::runtime_error("fake engine: a position that cannot be true");
+  }
   bool any = false;
   std::uint64_t left = std::min(tail - from.moved, kPace);
   while (left > 0) {
@@ -297,6 +300,7 @@ void FakeEngine::release(Flow& flow, int client, bool reset) {
   if (flow.peer != nullptr && (reset || unread)) {
     Flow* peer = flow.peer;
     flow.peer = nullptr;
+    peer->peer = nullptr;
     const bool read_all = peer->fin_received;
     reset_flow(*peer, read_all ? EPIPE : ECONNRESET);
   }

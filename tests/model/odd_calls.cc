@@ -35,6 +35,10 @@ constexpr OddProgram kPrograms[] = {
     {"odd_connects", odd_connects},
     {"odd_limits", odd_limits},
     {"odd_no_numbers", odd_no_numbers},
+    {"odd_chaos", odd_chaos},
+    {"odd_oneshot_threads", odd_oneshot_threads},
+    {"odd_closed_under_reader", odd_closed_under_reader},
+    {"odd_forked_epoll", odd_forked_epoll},
 };
 
 sockaddr_in address_of(const char* text, int port) {
