@@ -585,6 +585,21 @@ void FakeEngine::on_message(int index, const std::vector<std::uint8_t>& bytes,
   }
 }
 
+namespace {
+
+void set_options(Line& line, const shm::SocketOptions& options) {
+  line.app_flags.store(options.app_flags);
+  line.rcvbuf.store(options.rcvbuf);
+  line.sndbuf.store(options.sndbuf);
+  line.linger_s.store(options.linger_s);
+  line.keep_idle_s.store(options.keep_idle_s);
+  line.keep_interval_s.store(options.keep_interval_s);
+  line.keep_count.store(options.keep_count);
+  line.user_timeout_ms.store(options.user_timeout_ms);
+}
+
+}  // namespace
+
 void FakeEngine::on_listen(int index, const shm::Listen& ask, int fd) {
   const std::uint64_t cookie = cookie_of(fd);
   for (const auto& segment : segments_) {
@@ -592,6 +607,7 @@ void FakeEngine::on_listen(int index, const shm::Listen& ask, int fd) {
       if (!flow->listener || (flow->cookie != cookie && flow->port != port_of(fd))) continue;
       give_segment(index, *segment);
       flow->holders.insert(index);
+      flow->options = ask.options;
       shm::LineMessage again{};
       again.header = {MessageType::kListening, 0, ask.header.tag};
       again.segment_id = segment->id;
@@ -609,6 +625,7 @@ void FakeEngine::on_listen(int index, const shm::Listen& ask, int fd) {
   flow.listener = true;
   flow.cookie = cookie;
   flow.port = port_of(fd);
+  flow.options = ask.options;
   flow.holders.insert(index);
   set_state(line, LineState::kListening);
   shm::LineMessage answer{};
@@ -637,6 +654,7 @@ void FakeEngine::on_connect(int index, const shm::Connect& ask, int fd) {
   line.remote_port.store(ask.remote_port);
   line.local_port.store(next_port_);
   line.mss.store(1448);
+  set_options(line, ask.options);
   set_state(line, LineState::kConnecting);
   shm::LineMessage answer{};
   answer.header = {MessageType::kConnecting, 0, ask.header.tag};
@@ -664,6 +682,7 @@ void FakeEngine::on_connect(int index, const shm::Connect& ask, int fd) {
   there.local_port.store(ask.remote_port);
   there.remote_port.store(next_port_++);
   there.mss.store(1448);
+  set_options(there, listener->options);
   mine.peer = &theirs;
   theirs.peer = &mine;
   set_state(there, LineState::kEstablished);

@@ -81,6 +81,7 @@ class FakeEngine {
     bool fin_received = false;
     bool closed = false;  ///< no holder left
     std::uint64_t accept_tail = 0;
+    shm::SocketOptions options{};  ///< listener: for what it accepts
   };
   struct Client {
     int fd = -1;
