@@ -13,11 +13,13 @@ from rig import SERVER_CPU, netns
 PROGRAM = os.path.join(netns.BUILD, "bin", "datapath_bench")
 FLOWS = 64                  # requests of one round
 FEW, MANY = 50, 550         # rounds of the two counted runs; their difference has no set-up in it
-WALKS = "toe::datapath::Pipeline::Impl::"
-# What the walks call, by stage; the first pattern that matches. The rest belongs to the walks.
-STAGES = [("pre", r"::StagePre::"), ("post", r"::StagePost::"), ("ctxq", r"::StageCtxq::"),
-          ("dma", r"::datapath::(receive|transmit)_payload\("),
-          ("protocol", r"::datapath::on_\w+\(")]
+# Source files by stage, the first pattern that matches. The stages are inlined into the walks, so
+# files are what can be told apart; `walks` is the rest: order points, scheduler, standard library.
+STAGES = [("pre", r"/stage_pre\.|/wire/(parse|segment)|/flow/(table|key)|/base/addr"),
+          ("post", r"/stage_post\.|/wire/build"),
+          ("dma", r"/stage_dma\.|/shm/ring_copy|/wire/checksum|mmintrin|mem(move|cpy)"),
+          ("ctxq", r"/stage_ctxq\.|/shm/"),
+          ("protocol", r"/datapath/(protocol|prr|rack|scoreboard|sack)|/flow/(reassembly|slices)")]
 
 
 def timed():
@@ -45,34 +47,32 @@ def counted():
 def _profile(rounds):
     with tempfile.NamedTemporaryFile("r", suffix=".callgrind") as out:
         subprocess.run(["valgrind", "--tool=callgrind", "--compress-strings=no",
-                        "--compress-pos=no", f"--callgrind-out-file={out.name}", PROGRAM,
-                        f"--benchmark_filter=Counted/iterations:{rounds}/"], check=True,
+                        "--compress-pos=no", f"--callgrind-out-file={out.name}",
+                        *(f"--toggle-collect=toe::datapath::Pipeline::{walk}(*"
+                          for walk in ("rx", "hc", "tx")),
+                        PROGRAM, f"--benchmark_filter=Counted/iterations:{rounds}/"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return sums_by_stage(out)
 
 
 def sums_by_stage(lines):
-    """Instructions by stage from callgrind's file: what the walks spend themselves, and what each
-    function they call spends with all below it."""
+    """Instructions by stage from callgrind's file: each line's own cost goes to its source file."""
     sums = collections.Counter()
-    inside, callee = False, None
+    stage, called = "walks", False
     for line in lines:
-        if line.startswith("fn="):
-            inside, callee = line[3:].startswith(WALKS), None
-        elif line.startswith("cfn="):
-            callee = line[4:]
-        elif inside and re.match(r"[\d+*-]", line):
-            cost = int(line.split()[1])
-            if callee is None:
-                sums["walks"] += cost
-            elif not callee.startswith(WALKS):  # else counted where it is the function itself
-                sums[stage_of(callee)] += cost
-            callee = None
+        if re.match(r"f[ile]=", line):
+            stage = stage_of(line[3:])
+        elif line.startswith("calls="):
+            called = True  # the next line is what the callee spent
+        elif re.match(r"[\d+*-]", line):
+            if not called:
+                sums[stage] += int(line.split()[1])
+            called = False
     return sums
 
 
-def stage_of(function):
-    return next((stage for stage, pattern in STAGES if re.search(pattern, function)), "walks")
+def stage_of(path):
+    return next((stage for stage, pattern in STAGES if re.search(pattern, path)), "walks")
 
 
 def text(figures, instructions):
@@ -85,4 +85,4 @@ def text(figures, instructions):
         return said + " Instructions not counted: no valgrind."
     parts = ", ".join(f"{stage} {count:.0f}" for stage, count in sorted(instructions.items()))
     return (said + f" Instructions by callgrind: {sum(instructions.values()):.0f} ({parts}; "
-            "`walks` is the order points, the scheduler and what no stage owns).")
+            "`walks` is order points, scheduler and what no stage owns).")
