@@ -290,11 +290,12 @@ def own_losses(summary):
 class Lab:
     """The namespaces. Use as a context manager."""
 
-    def __init__(self, prefix, extra_clients=0, wired=False):
+    def __init__(self, prefix, extra_clients=0, wired=False, mtu=1500):
         name = f"{prefix}-{os.getpid()}"
         self.server = Namespace(self, name + "-server")
         self.client = Namespace(self, name + "-client")
         self.middle = Namespace(self, name + "-wire") if wired else None
+        self._mtu = str(mtu)
         self._namespaces = [self.server, self.client, *([self.middle] if wired else [])]
         self.processes = []
         self._logs = 0
@@ -324,7 +325,7 @@ class Lab:
         for namespace, device, four, six in ends:
             namespace.ip("addr", "add", four + "/16", "dev", device)
             namespace.ip("addr", "add", six + "/64", "dev", device, "nodad")
-            namespace.ip("link", "set", device, "up")
+            namespace.ip("link", "set", device, "mtu", self._mtu, "up")
         for number in range(extra_clients):
             self.client.ip("addr", "add", f"10.77.1.{number + 1}/16", "dev", CLIENT_DEV)
 
@@ -337,7 +338,7 @@ class Lab:
                                        (self.client, CLIENT_DEV, WIRE_CLIENT_DEV)):
             namespace.ip("link", "add", device, "type", "veth", "peer", "name", end,
                          "netns", self.middle.name)
-            self.middle.ip("link", "set", end, "up")
+            self.middle.ip("link", "set", end, "mtu", self._mtu, "up")
             for place, name in ((namespace, device), (self.middle, end)):
                 place.run(["ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off",
                            "gro", "off"])

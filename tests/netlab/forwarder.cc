@@ -18,10 +18,12 @@ Forwarder::Forwarder(PacketSocket& from, PacketSocket& to, Impairer impairer)
       to_(to),
       impairer_(std::move(impairer)),
       slot_bytes_(from.max_frame()),
-      memory_(kSlots * slot_bytes_),
+      memory_(kMemoryBytes),
       incoming_(slot_bytes_),
-      lengths_(kSlots) {
-  for (Line::Handle handle = kSlots; handle > 0; --handle) free_.push_back(handle - 1);
+      lengths_(kMemoryBytes / slot_bytes_) {
+  for (std::size_t slots = lengths_.size(); slots > 0; --slots) {
+    free_.push_back(static_cast<Line::Handle>(slots - 1));
+  }
 }
 
 void Forwarder::take(Time now) {

@@ -15,8 +15,9 @@ namespace toe::netlab {
 /// Not for several threads. Both sockets outlive it.
 class Forwarder {
  public:
-  /// Frames under way at most; one more is lost, and counted as the wire's own loss.
-  static constexpr std::uint32_t kSlots = 16384;
+  /// Room for the frames under way, each taken to be of full size; one more is lost, and counted
+  /// as the wire's own loss.
+  static constexpr std::size_t kMemoryBytes = 32u << 20;
 
   Forwarder(PacketSocket& from, PacketSocket& to, Impairer impairer);
 

@@ -22,6 +22,7 @@ netlab::Impairments draw_wire(test::Random& random) {
   netlab::Impairments w;
   w.loss = random.pick(kRates);
   if (random.chance(0.15)) w.burst = {0.003, 0.5, 1};
+  if (random.chance(0.1)) w.every = random.between(7, 100);
   w.duplicate = random.pick(kRates);
   w.reorder = random.pick(kRates);
   w.corrupt = random.chance(0.3) ? random.pick(kRates) : 0;

@@ -79,7 +79,7 @@ class Pair:
         up = (direction == RECEIVES) == self.serving
         port = OURS if ours and self.serving else KERNELS
         argv = [client_program("bulk"), "--connect", f"{self.host}:{port}", "--seed", seed,
-                "--up" if up else "--down", point.size]
+                "--up" if up else "--down", point.size if FULL else point.size // 3]
         if not ours or self.serving:
             argv += ["--congestion", "cubic"]
         with wire(self.bed.lab, point.spec, seed=seed):

@@ -161,6 +161,16 @@ def fast_wire():
 
 
 @case
+def jumbo_frames():
+    with Lab("toe-test", wired=True, mtu=9000) as lab:
+        serve(lab)
+        with wire(lab, "loss=0.5%") as summary:
+            load(lab, "bulk", "--connect", f"{SERVER}:{PORT}", "--up", "5000000")
+        found = summary["to_server"]
+        check(found["bytes"] / found["frames"] > 6000, f"the frames are not large: {found}")
+
+
+@case
 def tags_are_kept():
     """A VLAN tag, which the kernel takes out of received frames, leaves the wire again."""
     frame = bytes.fromhex("ffffffffffff020000000001" "81002064" "88b5") + b"behind the tag" * 4
