@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ engine::CoreOptions options() {
   engine::CoreOptions o;
   o.control.max_flows = kFlows;
   o.control.max_time_wait = 16;
+  o.control.ring_rest = millis(1);
   o.secrets = {{1, 2}, 3};
   o.table_secret = {4, 5};
   return o;
@@ -47,8 +49,10 @@ struct World final : control::World {
   void free_segment(SegmentId segment) override {
     TOE_CHECK(segments.erase(index_of(segment)) == 1);
   }
-  void return_pages(std::span<std::uint8_t> pages) override {
-    std::fill(pages.begin(), pages.end(), std::uint8_t{0});
+  void return_pages(SegmentId segment, shm::RingRef ring) override {
+    std::uint8_t* pages = segments.at(index_of(segment))->base() + ring.offset();
+    std::fill(pages, pages + ring.bytes(), std::uint8_t{0});
+    returning.emplace_back(segment, ring);
   }
   void drop_client(ClientId client, const char*) override { dropped.push_back(client); }
   void want_route(const IpAddr& remote) override { routes.push_back(remote); }
@@ -63,6 +67,7 @@ struct World final : control::World {
   std::vector<ClientId> wanted, dropped;
   std::vector<IpAddr> routes, ports;
   std::vector<std::uint64_t> marks;
+  std::vector<std::pair<SegmentId, shm::RingRef>> returning;
 };
 
 class Run {
@@ -280,6 +285,8 @@ class Run {
       r.local_port = static_cast<std::uint16_t>(40000 + next_port_++ % 1000);
       r.error = input_.below(8) == 0 ? 11 : 0;
       world_.ports.pop_back();
+    } else if (!world_.returning.empty()) {
+      return give_back_pages();
     } else if (!world_.wanted.empty()) {
       r.kind = Kind::kSegment;
       r.client = world_.wanted.back();
@@ -288,6 +295,14 @@ class Run {
     } else {
       return;
     }
+    core_.request(r, now_);
+  }
+
+  void give_back_pages() {
+    control::Request r;
+    r.kind = Kind::kPagesReturned;
+    std::tie(r.segment, r.ring) = world_.returning.back();
+    world_.returning.pop_back();
     core_.request(r, now_);
   }
 
@@ -330,6 +345,7 @@ class Run {
   void finish() {
     for (std::uint32_t n = first_client_; n <= last_client_; ++n) leave(ClientId{n});
     for (int i = 0; i < 400 && !(core_.control().quiet() && world_.segments.empty()); ++i) {
+      while (!world_.returning.empty()) give_back_pages();
       step();
       now_ = now_ + seconds(10);
     }

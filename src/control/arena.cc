@@ -37,7 +37,7 @@ std::uint32_t RingArena::FreeMap::first() const {
   return kNil;
 }
 
-RingArena::RingArena() {
+RingArena::RingArena() : soiled_(kUnits) {
   for (std::uint32_t order = 0; order < kOrders; ++order) {
     free_[order].words.assign(((kUnits >> order) + 63) / 64, 0);
   }
@@ -75,6 +75,21 @@ void RingArena::free(shm::RingRef ring) {
   }
   free_[order].set(block);
   free_bytes_ += ring.bytes();
+}
+
+bool RingArena::soiled(shm::RingRef ring) const {
+  const std::uint32_t first = ((ring.word & 0xffffffu) - kFirstPage) / kPagesPerUnit;
+  const std::uint32_t end = first + ring.bytes() / shm::kMinRingBytes;
+  for (std::uint32_t unit = first; unit < end; ++unit) {
+    if (soiled_[unit]) return true;
+  }
+  return false;
+}
+
+void RingArena::set_soiled(shm::RingRef ring, bool soiled) {
+  const std::uint32_t first = ((ring.word & 0xffffffu) - kFirstPage) / kPagesPerUnit;
+  const std::uint32_t end = first + ring.bytes() / shm::kMinRingBytes;
+  for (std::uint32_t unit = first; unit < end; ++unit) soiled_[unit] = soiled;
 }
 
 }  // namespace toe::control

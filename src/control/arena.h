@@ -1,6 +1,6 @@
 // Buddy allocator of the rings in one segment's arena: powers of two from kMinRingBytes to
 // kMaxRingBytes. Its state lies in the engine's own memory. The lowest free address is taken, so
-// that pages used before are used again.
+// that pages used before are used again. It remembers what may still hold pages of earlier use.
 #ifndef TOE_CONTROL_ARENA_H_
 #define TOE_CONTROL_ARENA_H_
 
@@ -21,6 +21,11 @@ class RingArena {
   shm::RingRef allocate(std::uint32_t bytes);
   /// REQUIRES: `ring` came from allocate() and was not freed since.
   void free(shm::RingRef ring);
+  /// Whether pages of `ring` may have been resident already when it was allocated.
+  bool soiled(shm::RingRef ring) const;
+  /// Sets that: true for a ring that was used and is freed as it is, false once its pages have
+  /// gone back to the system.
+  void set_soiled(shm::RingRef ring, bool soiled);
 
   std::uint64_t free_bytes() const { return free_bytes_; }
   std::uint64_t used_bytes() const { return kArenaBytes - free_bytes_; }
@@ -46,6 +51,7 @@ class RingArena {
   };
 
   std::array<FreeMap, kOrders> free_;
+  std::vector<bool> soiled_;  ///< by unit of kMinRingBytes
   std::uint64_t free_bytes_ = kArenaBytes;
 };
 

@@ -41,6 +41,20 @@ TEST(RingArena, LowestAddressComesFirst) {
   EXPECT_EQ(arena.allocate(shm::kMinRingBytes).word, a.word);
 }
 
+TEST(RingArena, RemembersWhatMayHoldPages) {
+  RingArena arena;
+  const shm::RingRef small = arena.allocate(shm::kMinRingBytes);
+  EXPECT_FALSE(arena.soiled(small));
+  arena.set_soiled(small, true);
+  arena.free(small);
+  const shm::RingRef large = arena.allocate(4 * shm::kMinRingBytes);
+  EXPECT_EQ(large.offset(), small.offset());
+  EXPECT_TRUE(arena.soiled(large)) << "a quarter of it";
+  arena.set_soiled(large, false);
+  arena.free(large);
+  EXPECT_FALSE(arena.soiled(arena.allocate(shm::kMinRingBytes)));
+}
+
 // Whatever is allocated and freed in whatever order: rings are in bounds, aligned to their size
 // and disjoint; afterwards the arena is whole again.
 TEST(RingArena, RingsNeverOverlap) {

@@ -55,6 +55,8 @@ void Control::Impl::on_flow_event(const Event& e) {
       return on_ring_free(e, true);
     case Event::Kind::kTxRingFree:
       return on_ring_free(e, false);
+    case Event::Kind::kActive:
+      return on_active(id);
     case Event::Kind::kHalfClosed:
       return on_half_closed(id);
     default:
@@ -191,7 +193,8 @@ void Control::Impl::on_half_closed(std::uint32_t id) {
 }
 
 void Control::Impl::arm_conn(std::uint32_t id) {
-  timers.arm(id, std::min(conns[id].arm_at, conns[id].fin_wait2_at));
+  const Conn& c = conns[id];
+  timers.arm(id, std::min({c.arm_at, c.fin_wait2_at, c.idle_at}));
 }
 
 void Control::Impl::on_conn_timer(std::uint32_t id) {
@@ -207,6 +210,7 @@ void Control::Impl::on_conn_timer(std::uint32_t id) {
     command.flow = FlowId{id};
     commands.push(command);
   }
+  if (c.idle_at <= now) on_idle_timer(id);
   arm_conn(id);
 }
 

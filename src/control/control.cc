@@ -79,6 +79,8 @@ void Control::Impl::on_request(const Request& r) {
       return on_route(r);
     case Request::Kind::kHeldPort:
       return on_held_port(r);
+    case Request::Kind::kPagesReturned:
+      return on_pages_returned(r);
     case Request::Kind::kAddressGone:
       return on_address_gone(r.local);
     case Request::Kind::kDump:

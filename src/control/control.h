@@ -37,6 +37,7 @@ struct Options {
   std::uint32_t initial_ring_bytes = 16 * 1024;
   std::uint32_t max_rx_ring_bytes = 4 << 20;  ///< autotuning bound without SO_RCVBUF
   std::uint32_t max_tx_ring_bytes = 4 << 20;
+  Nanos ring_rest = seconds(1);  ///< a ring that is empty for so long gives its pages back
   std::uint32_t max_time_wait = 65536;
   Nanos time_wait = seconds(60);   ///< as Linux
   Nanos min_rto = millis(200);     ///< as Linux; lower in data centres
@@ -102,6 +103,7 @@ struct Dump {
   X(accepts) \
   X(ring_grown) \
   X(ring_refused) \
+  X(rings_renewed) \
   X(stray_segments)
 // clang-format on
 

@@ -121,8 +121,16 @@ struct Control::Impl {
   // rings.cc: growth, accounting.
   shm::RingRef take_ring(Segment& segment, std::uint32_t uid, std::uint32_t bytes);
   void free_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring);
+  void wash_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring);
+  void on_pages_returned(const Request& r);
   void grow(std::uint32_t id, bool rx);
   void on_ring_free(const flow::Event& e, bool rx);
+
+  // idle.cc: rings of connections at rest.
+  void on_active(std::uint32_t id);
+  void on_idle_timer(std::uint32_t id);
+  void rest(std::uint32_t id);
+  bool renew_ring(std::uint32_t id, bool rx);  // false: again soon
 
   // holders.cc: who holds which line.
   bool add_holder(std::uint32_t id, ClientId client);
@@ -217,6 +225,7 @@ struct Control::Impl {
   std::vector<std::uint32_t> free_attempts;
   std::uint32_t live_conns = 0;  ///< kOpening, kLive, kRemoving
   std::uint32_t orphan_count = 0;
+  std::uint32_t returning = 0;  ///< rings whose pages go back to the system now
   KeyIndex index;     ///< connections, then attempts
   TimerWheel timers;  ///< the same numbers
   TimeWaitTable time_wait;

@@ -197,6 +197,7 @@ void Control::Impl::install(std::uint32_t id, const Attempt& a) {
   line.state.store(static_cast<std::uint32_t>(shm::LineState::kEstablished),
                    std::memory_order_release);
   commands.push(command);
+  on_active(id);
 }
 
 }  // namespace toe::control

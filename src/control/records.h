@@ -96,6 +96,7 @@ struct Conn {
   bool aborting = false;     ///< kAbort is pushed
   bool wants_rx = false;     ///< a larger ring once the last switch is over
   bool wants_tx = false;
+  bool watched = false;  ///< kWatch is pushed and kActive has not come
   bool verified = false;  ///< the cookie was read from a socket that was shown
   bool passive = false;
   bool indexed = false;  ///< found by its key
@@ -120,6 +121,7 @@ struct Conn {
   flow::CongestionParams cc;
   Time arm_at = Time::never();        ///< asked for by the data path
   Time fin_wait2_at = Time::never();  ///< orphan in FIN-WAIT-2 ends
+  Time idle_at = Time::never();       ///< next look whether its rings are idle
   wire::VlanTags vlan;
 };
 

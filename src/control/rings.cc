@@ -28,12 +28,28 @@ shm::RingRef Control::Impl::take_ring(Segment& segment, std::uint32_t uid, std::
 void Control::Impl::free_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring) {
   if (!ring.valid()) return;
   // Grown rings only: a system call per connection would cost more than its first rings hold.
-  if (ring.bytes() > options.initial_ring_bytes) {
-    world.return_pages({segment.view().ring(ring), ring.bytes()});
-  }
+  if (ring.bytes() > options.initial_ring_bytes) return wash_ring(segment, uid, ring);
+  segment.arena().set_soiled(ring, true);
   segment.arena().free(ring);
   users[uid].ring_bytes -= ring.bytes();
   ring = {};
+}
+
+// As free_ring, but its pages go back to the system first.
+void Control::Impl::wash_ring(Segment& segment, std::uint32_t uid, shm::RingRef& ring) {
+  ++returning;
+  world.return_pages(segment.id(), ring);
+  users[uid].ring_bytes -= ring.bytes();
+  ring = {};
+}
+
+void Control::Impl::on_pages_returned(const Request& r) {
+  Segment* segment = segment_of(index_of(r.segment));
+  TOE_CHECK(segment != nullptr && returning > 0);
+  --returning;
+  segment->arena().set_soiled(r.ring, false);
+  segment->arena().free(r.ring);
+  check_segment(index_of(r.segment));
 }
 
 // A larger ring for one direction, if there is one to be had. A size that the program set is its
@@ -79,7 +95,7 @@ void Control::Impl::on_ring_free(const flow::Event& e, bool rx) {
   if (!old.valid()) return;
   if (e.ring == ring) std::swap(ring, old);
   if (e.ring != old) return;
-  free_ring(*segments[c.segment], c.uid, old);
+  wash_ring(*segments[c.segment], c.uid, old);
   if (rx ? c.wants_rx : c.wants_tx) grow(index_of(e.flow), rx);
 }
 

@@ -14,8 +14,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // the line's last use lies in a queue.
 void reset_line(shm::Line& l) {
   for (auto* w :
-       {&l.rx_tail, &l.tx_una, &l.tx_sent, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
-        &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.tx_punching, &l.cookie}) {
+       {&l.rx_tail, &l.tx_una, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
+        &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.cookie}) {
     w->store(0, kRelaxed);
   }
   for (auto* w :

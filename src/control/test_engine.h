@@ -40,8 +40,20 @@ class ControlBench : public ::testing::Test {
     while (more) {
       more = control->poll(now);
       drain();
-      more = more || !events.empty();
+      more = answer_pages() || more || !events.empty();
     }
+  }
+  /// The admin thread: pages go back to the system.
+  bool answer_pages() {
+    const auto all = std::exchange(world.returning, {});
+    for (const auto& [segment, ring] : all) {
+      Request r;
+      r.kind = Request::Kind::kPagesReturned;
+      r.segment = segment;
+      r.ring = ring;
+      request(r);
+    }
+    return !all.empty();
   }
   void pass(Nanos d) {
     now = now + d;

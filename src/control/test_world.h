@@ -59,7 +59,10 @@ struct RecordingWorld : World {
   void want_route(const IpAddr& a) override { routes_wanted.push_back(a); }
   void forget_route(const IpAddr& a) override { routes_forgotten.push_back(a); }
   void confirm_neighbor(const IpAddr&) override { ++confirmed; }
-  void return_pages(std::span<std::uint8_t> pages) override { returned += pages.size(); }
+  void return_pages(SegmentId segment, shm::RingRef ring) override {
+    returned += ring.bytes();
+    returning.emplace_back(segment, ring);
+  }
   void mark_listener(std::uint64_t cookie) override { marked.push_back(cookie); }
   void close_listener(std::uint64_t cookie) override { closed.push_back(cookie); }
   void release_port(const IpAddr& a, std::uint16_t p) override {
@@ -78,6 +81,7 @@ struct RecordingWorld : World {
   std::vector<IpAddr> routes_wanted, routes_forgotten;
   int confirmed = 0;
   std::uint64_t returned = 0;  // bytes
+  std::vector<std::pair<SegmentId, shm::RingRef>> returning;
   std::vector<std::uint64_t> marked, closed;
   std::vector<std::pair<IpAddr, std::uint16_t>> ports_released;
   int ports_wanted = 0;

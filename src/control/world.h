@@ -12,6 +12,7 @@
 #include "base/types.h"
 #include "flow/key.h"
 #include "shm/control_format.h"
+#include "shm/segment_format.h"
 
 namespace toe::control {
 
@@ -72,6 +73,7 @@ struct Request {
     kOption,       ///< client, tag, segment, line, level, name, value
     kRoute,        ///< remote: new or changed answer to World::want_route
     kHeldPort,     ///< local, local_port: a port for outgoing connections; error != 0: none
+    kPagesReturned,  ///< segment, ring: return_pages is done
     kAddressGone,  ///< local: DEV lost this address
     kDump,         ///< dump
     kStop,         ///< clean exit: refuse new connections, end the others
@@ -97,6 +99,7 @@ struct Request {
   std::int32_t name = 0;
   IpAddr local;
   IpAddr remote;
+  shm::RingRef ring{};
   std::uint8_t* base = nullptr;
   Dump* dump = nullptr;
   Route route;
@@ -126,9 +129,9 @@ class World {
   virtual void want_segment(ClientId client) = 0;
   /// The segment holds nothing any more: unmap and close it.
   virtual void free_segment(SegmentId segment) = 0;
-  /// Gives the memory of a freed ring back to the system; the pages read as zero afterwards.
-  /// Done when the call returns, since the pages may be handed out again at once.
-  virtual void return_pages(std::span<std::uint8_t> pages) = 0;
+  /// Gives the memory of a ring that nobody uses back to the system: a call that may wait for the
+  /// programs that map it. kPagesReturned follows; until then the ring stays taken.
+  virtual void return_pages(SegmentId segment, shm::RingRef ring) = 0;
   /// Disconnects a client whose shared memory or messages hold nonsense; kLeave follows.
   virtual void drop_client(ClientId client, const char* reason) = 0;
   /// Asks for the route to `remote` (kRoute follows, again whenever it changes, until forgotten).

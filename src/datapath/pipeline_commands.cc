@@ -1,5 +1,6 @@
 // Commands of control: the part of the HC walk that begins with them.
 #include <algorithm>
+#include <utility>
 
 #include "datapath/pipeline_impl.h"
 
@@ -26,6 +27,11 @@ void Pipeline::Impl::execute(const flow::Command& command, Time now) {
       return offer_rx_ring(command, now);
     case Kind::kOfferTxRing:
       return offer_tx_ring(command);
+    case Kind::kRenewTxRing:
+      return renew_tx_ring(command);
+    case Kind::kWatch:
+      at(command.flow).post.watched = true;
+      return;
     default:
       return on_flow(command, now);
   }
@@ -113,6 +119,8 @@ void Pipeline::Impl::offer_rx_ring(const flow::Command& command, Time now) {
   flow.post.rx_next = command.ring;
   Outcome outcome;
   Step step{protocol_options, counters, pools, flow.protocol, now, outcome};
+  // How far the application has read decides whether the present ring is free at once.
+  (void)look(command.flow, step);
   switch_rx_ring(step, command.ring.bytes());
   finish(command.flow, outcome, now);
   free_old_rings(command.flow, 0, flow.protocol.rcv_head);
@@ -126,6 +134,18 @@ void Pipeline::Impl::offer_tx_ring(const flow::Command& command) {
   p.tx_next = command.ring;
   ++p.tx_offers;
   ctxq.publish_tx_offer(p);
+}
+
+/// The application takes the offered ring at its next write. So the present one is out of use
+/// already if it does not write now, and if the peer has all it wrote.
+void Pipeline::Impl::renew_tx_ring(const flow::Command& command) {
+  offer_tx_ring(command);
+  flow::PostSlice& p = at(command.flow).post;
+  flow::ProtocolSlice& s = at(command.flow).protocol;
+  if (p.tx_next != command.ring || s.snd_una < s.snd_end) return;
+  if (!ctxq.writes_nothing(p, s.snd_end)) return;
+  s.snd_ring_bytes = 0;  // whatever is written now is written behind a switch
+  ring_event(flow::Event::Kind::kTxRingFree, command.flow, std::exchange(p.tx_ring[1], {}));
 }
 
 }  // namespace toe::datapath

@@ -68,12 +68,14 @@ struct Pipeline::Impl {
   void set_congestion(FlowId id, const flow::CongestionParams& params);
   void offer_rx_ring(const flow::Command& command, Time now);
   void offer_tx_ring(const flow::Command& command);
+  void renew_tx_ring(const flow::Command& command);
   void on_flow(const flow::Command& command, Time now);
 
   // What every walk does at its end.
   void finish(FlowId flow, const Outcome& out, Time now);
   void schedule(FlowId flow, Time now);
   void raise(FlowId flow, const Outcome& out, Time now);
+  void report_active(FlowId flow);
   void switch_rings(FlowId flow, const Outcome& out);
   void free_old_rings(FlowId flow, std::uint64_t tx_una, std::uint64_t rx_head);
   void ring_event(flow::Event::Kind kind, FlowId flow, shm::RingRef ring);

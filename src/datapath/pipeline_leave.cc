@@ -12,7 +12,10 @@ void Pipeline::Impl::finish(FlowId flow, const Outcome& outcome, Time now) {
     switch_rings(flow, outcome);
   }
   ctxq.publish(outcome, at(flow).post);
-  if (outcome.publish) free_old_rings(flow, outcome.tx_una, 0);
+  if (outcome.publish) {
+    free_old_rings(flow, outcome.tx_una, 0);
+    if (at(flow).post.watched) report_active(flow);
+  }
   if (outcome.schedule) schedule(flow, now);
   if (outcome.delay_ack) delayed.push(flow, at(flow).protocol.ack_at);
   raise(flow, outcome, now);
@@ -53,7 +56,7 @@ void Pipeline::Impl::free_old_rings(FlowId flow, std::uint64_t tx_una, std::uint
     ring_event(flow::Event::Kind::kTxRingFree, flow, p.tx_ring[0]);
     p.tx_ring[0] = {};
   }
-  if (p.rx_ring[0].valid() && rx_head >= p.rx_switch && rx_head != 0) {
+  if (p.rx_ring[0].valid() && rx_head >= p.rx_switch) {
     ring_event(flow::Event::Kind::kRxRingFree, flow, p.rx_ring[0]);
     p.rx_ring[0] = {};
   }
@@ -64,6 +67,14 @@ void Pipeline::Impl::ring_event(flow::Event::Kind kind, FlowId flow, shm::RingRe
   event.kind = kind;
   event.flow = flow;
   event.ring = ring;
+  events.push(event);
+}
+
+void Pipeline::Impl::report_active(FlowId id) {
+  at(id).post.watched = false;
+  flow::Event event{};
+  event.kind = flow::Event::Kind::kActive;
+  event.flow = id;
   events.push(event);
 }
 

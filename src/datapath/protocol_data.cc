@@ -232,7 +232,7 @@ void switch_rx_ring(Step& t, std::uint32_t bytes) {
   ProtocolSlice& s = t.s;
   s.rx_ring_asked = false;
   const bool old_in_use = s.rcv_switch > s.rcv_head;
-  if (s.closed || old_in_use || s.rcv_fin != UINT64_MAX || bytes <= s.rcv_ring_bytes) {
+  if (s.closed || old_in_use || s.rcv_fin != UINT64_MAX || bytes < s.rcv_ring_bytes) {
     t.out.events |= Outcome::kRxSwitchRefused;
     return;
   }

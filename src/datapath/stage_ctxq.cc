@@ -218,6 +218,13 @@ void StageCtxq::publish_tx_offer(const flow::PostSlice& post) {
   touch({post.segment, post.line, false, true});
 }
 
+bool StageCtxq::writes_nothing(const flow::PostSlice& post, std::uint64_t end) const {
+  const shm::Line& line = segments_[index_of(post.segment)].view.line(post.line);
+  shm::full_fence();  // pairs with the writer's, between tx_writing and its look at tx_offered
+  return line.tx_writing.load(std::memory_order_acquire) == 0 &&
+         line.tx_tail.load(std::memory_order_acquire) == end;
+}
+
 void StageCtxq::notify(SegmentId id, std::uint32_t line) {
   if (segments_[index_of(id)].view.valid()) touch({id, line, true, true});
 }

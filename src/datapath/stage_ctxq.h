@@ -60,6 +60,9 @@ class StageCtxq {
   /// Publishes ring switches and offers.
   void publish_rx_switch(const flow::PostSlice& post);
   void publish_tx_offer(const flow::PostSlice& post);
+  /// True when the application is not writing and has written nothing beyond `end`: it will see
+  /// what was offered before this call when it writes again.
+  bool writes_nothing(const flow::PostSlice& post, std::uint64_t end) const;
   /// Hints whoever is interested in the line (control changed it).
   void notify(SegmentId id, std::uint32_t line);
   /// Gives the hints remembered since the last call; ENSURES: doorbells() is complete.

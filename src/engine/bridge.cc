@@ -1,7 +1,6 @@
 #include "engine/bridge.h"
 
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -139,10 +138,12 @@ void WorldBridge::confirm_neighbor(const IpAddr& remote) {
   note(confirm);
 }
 
-/// A system call of the worker, but only for rings that had grown, and it does not wait.
-void WorldBridge::return_pages(std::span<std::uint8_t> pages) {
-  (void)::madvise(pages.data(), pages.size(),
-                  MADV_REMOVE);  // if refused, the memory stays: no harm
+void WorldBridge::return_pages(SegmentId segment, shm::RingRef ring) {
+  Note give;
+  give.kind = Note::Kind::kReturnPages;
+  give.segment = segment;
+  give.ring = ring;
+  note(give);
 }
 
 void WorldBridge::mark_listener(std::uint64_t cookie) {

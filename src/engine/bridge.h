@@ -60,6 +60,7 @@ struct Note {
     kShareSegment,
     kWantSegment,
     kFreeSegment,
+    kReturnPages,
     kDropClient,
     kWantRoute,
     kForgetRoute,
@@ -77,6 +78,7 @@ struct Note {
   ClientId client = kNoClient;
   SegmentId segment = kNoSegment;
   std::uint64_t cookie = 0;
+  shm::RingRef ring{};
   IpAddr address;
   std::uint8_t* bytes = nullptr;
   std::uint32_t length = 0;
@@ -151,7 +153,7 @@ class WorldBridge : public control::World {
   void want_route(const IpAddr& remote) override;
   void forget_route(const IpAddr& remote) override;
   void confirm_neighbor(const IpAddr& remote) override;
-  void return_pages(std::span<std::uint8_t> pages) override;
+  void return_pages(SegmentId segment, shm::RingRef ring) override;
   void mark_listener(std::uint64_t cookie) override;
   void close_listener(std::uint64_t cookie) override;
   void release_port(const IpAddr& local, std::uint16_t port) override;

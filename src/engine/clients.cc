@@ -163,6 +163,14 @@ void Clients::on_note(const Note& note) {
     links_.segments.remove(note.segment);
     return;
   }
+  if (note.kind == Note::Kind::kReturnPages) {
+    links_.segments.return_pages(note.segment, note.ring);
+    control::Request done;
+    done.kind = control::Request::Kind::kPagesReturned;
+    done.segment = note.segment;
+    done.ring = note.ring;
+    return links_.bridge.send(done);
+  }
   Client* client = find(note.client);
   if (client == nullptr) return;
   if (note.kind == Note::Kind::kShareSegment) {

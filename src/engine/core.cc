@@ -64,7 +64,9 @@ struct Core::Impl final : control::World {
   }
   void want_route(const IpAddr& remote) override { outer.want_route(remote); }
   void forget_route(const IpAddr& remote) override { outer.forget_route(remote); }
-  void return_pages(std::span<std::uint8_t> pages) override { outer.return_pages(pages); }
+  void return_pages(SegmentId segment, shm::RingRef ring) override {
+    outer.return_pages(segment, ring);
+  }
   void confirm_neighbor(const IpAddr& remote) override { outer.confirm_neighbor(remote); }
   void mark_listener(std::uint64_t cookie) override { outer.mark_listener(cookie); }
   void close_listener(std::uint64_t cookie) override { outer.close_listener(cookie); }

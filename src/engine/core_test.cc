@@ -19,7 +19,7 @@ struct SilentWorld final : control::World {
   void share_segment(ClientId, SegmentId) override {}
   void want_segment(ClientId) override {}
   void free_segment(SegmentId) override {}
-  void return_pages(std::span<std::uint8_t>) override {}
+  void return_pages(SegmentId, shm::RingRef) override {}
   void drop_client(ClientId, const char*) override {}
   void want_route(const IpAddr&) override {}
   void forget_route(const IpAddr&) override {}

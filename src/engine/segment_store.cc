@@ -80,6 +80,13 @@ SegmentStore::Segment SegmentStore::find(SegmentId id) const {
   return {id, slots_[index]->mapping.base(), slots_[index]->fd.get()};
 }
 
+void SegmentStore::return_pages(SegmentId id, shm::RingRef ring) {
+  const Segment segment = find(id);
+  if (segment.base == nullptr) return;
+  // Refused only without kernel memory: then the pages stay, and do no harm.
+  (void)::madvise(segment.base + ring.offset(), ring.bytes(), MADV_REMOVE);
+}
+
 void SegmentStore::remove(SegmentId id) {
   const std::uint32_t index = index_of(id);
   if (index >= slots_.size() || slots_[index] == nullptr) return;

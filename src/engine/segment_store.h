@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "base/unique_fd.h"
+#include "shm/segment_format.h"
 
 namespace toe::engine {
 
@@ -52,6 +53,9 @@ class SegmentStore {
   Result<Segment> create();
   /// fd is -1 when the segment is gone.
   Segment find(SegmentId id) const;
+  /// Gives the pages of a ring back to the system; they read as zero afterwards. May wait for a
+  /// program that works on the same memory file.
+  void return_pages(SegmentId id, shm::RingRef ring);
   /// Unmaps and closes; unknown ids are ignored.
   void remove(SegmentId id);
   std::uint32_t count() const { return count_; }

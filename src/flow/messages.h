@@ -32,6 +32,9 @@ struct Command {
     kAbort,          ///< flow, error, reset: end it now, with an RST to the peer if `reset`
     kOfferRxRing,    ///< flow, ring: switch receiving to this larger ring
     kOfferTxRing,    ///< flow, ring: offer this larger send ring to the application
+    kRenewTxRing,    ///< flow, ring: kOfferTxRing for a flow at rest: the present ring comes back at
+                     ///< once (kTxRingFree) unless the application is writing into it
+    kWatch,          ///< flow: say kActive when its bytes move again
     kNotify,         ///< segment, line: control changed the line; hint whoever is interested
     kSetMss,         ///< flow, mss: path MTU changed
   };
@@ -74,6 +77,7 @@ struct Event {
     kTxRingFree,      ///< flow, ring: the same for sending
     kMisbehaved,      ///< client, reason: its shared memory holds nonsense: disconnect it
     kHeaderTaken,     ///< flow, header: the template of kSetHeader was copied
+    kActive,          ///< flow: bytes were received or acknowledged; said once after kWatch
     kHalfClosed,      ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
     kSegmentRemoved,  ///< segment: kRemoveSegment is done, nothing refers to its memory any more
   };

@@ -174,6 +174,7 @@ struct PostSlice {
   std::uint32_t rx_epoch = 0;       ///< as Line::rx_epoch
   std::uint32_t tx_offers = 0;      ///< as Line::tx_offered
   std::uint32_t options_epoch = 0;  ///< Line::options_epoch when options were last taken
+  bool watched = false;             ///< kActive is due at the next move of bytes
   // Statistics.
   std::uint64_t bytes_received = 0, bytes_acked = 0, bytes_sent = 0, bytes_retrans = 0;
   std::uint32_t segs_in = 0, segs_out = 0, data_segs_in = 0, data_segs_out = 0, retrans = 0;

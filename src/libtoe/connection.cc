@@ -37,6 +37,22 @@ Line& nowhere() {
 
 LineState state_of(const Line& line) { return static_cast<LineState>(line.state.load(kAcquire)); }
 
+/// Between its constructor and tx_tail the writer may use the ring it finds; afterwards it may not.
+/// See docs/formats/segment.md, Idle rings.
+class Writing {
+ public:
+  explicit Writing(Line& line) : line_(line) {
+    line_.tx_writing.store(1, kRelaxed);
+    shm::full_fence();  // the engine sees it, or the writer sees the engine's offer
+  }
+  ~Writing() { line_.tx_writing.store(0, kRelease); }
+  Writing(const Writing&) = delete;
+  Writing& operator=(const Writing&) = delete;
+
+ private:
+  Line& line_;
+};
+
 }  // namespace
 
 /// The two rings that may hold unread bytes: positions below `limit` lie in `before`.
@@ -177,6 +193,7 @@ ssize_t Connection::send(IoCursor& from, bool more) {
   if (left(locked)) return -EBADF;
   if (const int error = why_not_send(); error != 0) return error;
   const std::uint64_t tail = line().tx_tail.load(kRelaxed);
+  Writing writing(locked);
   const shm::RingMemory ring = tx_ring(tail);
   std::uint64_t count = std::min<std::uint64_t>(tx_space(tail, ring.bytes), from.left());
   if (count < from.left() && (app_flags() & AppFlag::kWantTxRing) == 0) {
@@ -185,12 +202,7 @@ ssize_t Connection::send(IoCursor& from, bool more) {
   }
   if (count == 0) return from.left() == 0 ? 0 : -EAGAIN;
 
-  // Between writing and the look at tx_punching lies a full barrier (see segment.md, Idle rings).
-  line().tx_writing.exchange(1, std::memory_order_seq_cst);
-  shm::full_fence();
-  while (line().tx_punching.load(kAcquire) != 0) __builtin_ia32_pause();
   count = from.drain_to(ring, tail, count);
-  line().tx_writing.store(0, kRelease);
   if (count == 0) return -EFAULT;
 
   set_flag_if_clear(AppFlag::kPush);

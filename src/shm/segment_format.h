@@ -92,7 +92,6 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint32_t> rx_ring[2];  ///< RingRef; [e & 1] serves positions >= rx_switch[e & 1]
   std::atomic<std::uint32_t> tx_offered;  ///< send ring switches offered
   std::atomic<std::uint32_t> tx_ring[2];  ///< RingRef; [n & 1] is the ring of offer n
-  std::atomic<std::uint64_t> tx_sent;     ///< bytes sent at least once (SIOCOUTQNSD)
   // --- written by the engine, cold ---
   alignas(kCacheLine) std::atomic<std::uint64_t> rx_switch[2];  ///< see rx_ring
   std::atomic<std::uint8_t> local_addr[16];  ///< IPv6 or v4-mapped, network order
@@ -106,7 +105,7 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint64_t> tx_switch;   ///< first position written to the ring of tx_taken
   std::atomic<std::uint32_t> tx_taken;    ///< send ring switches carried out (<= tx_offered)
   std::atomic<std::uint32_t> app_flags;   ///< AppFlag bits
-  std::atomic<std::uint32_t> tx_writing;  ///< non-zero while bytes are copied to the send ring
+  std::atomic<std::uint32_t> tx_writing;  ///< non-zero from the look at tx_offered to tx_tail
   std::atomic<std::uint32_t> spare;
   // --- written by both, atomically ---
   alignas(kCacheLine) std::atomic<std::uint64_t> rx_interest;  ///< contexts to hint on rx/state
@@ -117,7 +116,6 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint32_t> rx_lock;        ///< among processes: 0, or 1 + context slot
   std::atomic<std::uint32_t> tx_lock;
   std::atomic<std::uint32_t> error_taken;  ///< non-zero: `error` was reported by SO_ERROR
-  std::atomic<std::uint64_t> tx_punching;  ///< non-zero: the engine returns idle ring pages
   // --- written by the application, cold ---
   alignas(kCacheLine) std::atomic<std::uint64_t> cookie;  ///< SO_COOKIE of the accepting fd
   std::atomic<std::uint32_t> options_epoch;               ///< counts changes of what follows

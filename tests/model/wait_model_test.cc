@@ -17,8 +17,9 @@ enum Shared : int {
   kTail,      // queue
   kInterest,  // bit of the context in Line::rx_interest
   kWriting,   // tx_writing
-  kPunching,  // tx_punching
-  kCopying,   // ghost: bytes are being copied
+  kOffered,   // tx_offered
+  kOldRing,   // ghost: which write copied into the ring before the offer
+  kTakenBack, // ghost: the engine has taken that ring back
   kData2,     // a second producer's items
 };
 
@@ -211,30 +212,81 @@ Outcome run_interest(bool engine_fence) {
 TEST(InterestProtocol, LosesNoHint) { EXPECT_TRUE(run_interest(true).good()); }
 TEST(InterestProtocol, NeedsTheEnginesFence) { EXPECT_TRUE(run_interest(false).deadlock); }
 
-// --- idle rings: the engine never returns pages while a writer copies ---
+// --- idle rings: the engine takes a send ring back only while no writer can use it ---
 
-Outcome run_punch(bool writer_fence, bool engine_fence) {
-  Assembler writer;
-  writer.add(Op::kSet, r0, 0, 1).add(Op::kStore, kWriting, r0);
-  if (writer_fence) writer.add(Op::kFence);
-  writer.place("wait").add(Op::kLoad, kPunching, r1).jump(Op::kIfZero, "copy", r1);
-  writer.jump(Op::kGoto, "wait");
-  writer.place("copy").add(Op::kFetchOr, kCopying, r2, 1);
-  writer.add(Op::kFetchAnd, kCopying, r2, 1);
-  writer.add(Op::kStore, kWriting, r5).add(Op::kEnd);
-  Assembler engine;
-  engine.add(Op::kSet, r0, 0, 1).add(Op::kStore, kPunching, r0);
-  if (engine_fence) engine.add(Op::kFence);
-  engine.add(Op::kLoad, kWriting, r1).jump(Op::kIfZero, "punch", r1).jump(Op::kGoto, "give_up");
-  engine.place("punch").add(Op::kAssertNot, kCopying, 0, 1);
-  engine.place("give_up").add(Op::kStore, kPunching, r5).add(Op::kEnd);
-  return Checker({writer.build(), engine.build()}).explore();
+struct RenewSteps {
+  bool writer_fence = true;
+  bool engine_fence = true;
+  bool look_at_writing = true;
+  bool look_at_tail = true;
+};
+
+// Writes twice: takes up what is offered, else copies into the old ring.
+Program ring_writer(const RenewSteps& steps) {
+  Assembler code;
+  for (int i = 1; i <= 2; ++i) {
+    const std::string fresh = "fresh" + std::to_string(i);
+    code.add(Op::kSet, r0, 0, 1).add(Op::kStore, kWriting, r0);
+    if (steps.writer_fence) code.add(Op::kFence);
+    code.add(Op::kLoad, kOffered, r1).jump(Op::kIfEqual, fresh, r1, r0);
+    code.add(Op::kAssertNot, kTakenBack, 0, 1);  // before, in the midst of and after the copy
+    code.add(Op::kSet, r2, 0, i).add(Op::kStore, kOldRing, r2);
+    code.add(Op::kAssertNot, kTakenBack, 0, 1);
+    code.place(fresh).add(Op::kSet, r2, 0, i).add(Op::kStore, kData, r2);
+    code.add(Op::kStore, kWriting, r5);
+  }
+  return code.add(Op::kEnd).build();
 }
 
-TEST(PunchProtocol, NeverPunchesUnderAWriter) { EXPECT_TRUE(run_punch(true, true).good()); }
-TEST(PunchProtocol, NeedsBothFences) {
-  EXPECT_TRUE(run_punch(false, true).assertion_failed);
-  EXPECT_TRUE(run_punch(true, false).assertion_failed);
+// Offers a ring and takes the old one back if it is out of use: no writer, and no byte in it.
+Program ring_renewer(const RenewSteps& steps) {
+  Assembler code;
+  code.add(Op::kSet, r0, 0, 1).add(Op::kStore, kOffered, r0);
+  if (steps.engine_fence) code.add(Op::kFence);
+  if (steps.look_at_writing) {
+    code.add(Op::kLoad, kWriting, r1).jump(Op::kIfZero, "nobody", r1).jump(Op::kGoto, "leave");
+    code.place("nobody");
+  }
+  if (steps.look_at_tail) {
+    code.add(Op::kLoad, kData, r1).jump(Op::kIfZero, "empty", r1).jump(Op::kGoto, "leave");
+    code.place("empty");
+  }
+  code.add(Op::kFetchAdd, kTakenBack, r2, 1);
+  code.add(Op::kAssertNot, kOldRing, 0, 1).add(Op::kAssertNot, kOldRing, 0, 2);
+  return code.place("leave").add(Op::kEnd).build();
+}
+
+Outcome run_renew(const RenewSteps& steps, bool sequential = false) {
+  return Checker({ring_writer(steps), ring_renewer(steps)}, sequential).explore();
+}
+
+TEST(RenewProtocol, NeverTakesARingUnderAWriter) {
+  const Outcome outcome = run_renew({});
+  EXPECT_TRUE(outcome.good());
+  EXPECT_GT(outcome.states, 200u);
+}
+
+TEST(RenewProtocol, NeedsBothFences) {
+  RenewSteps steps;
+  steps.writer_fence = false;
+  EXPECT_TRUE(run_renew(steps).assertion_failed);
+  EXPECT_TRUE(run_renew(steps, true).good()) << "only store buffers make it go wrong";
+  steps = {};
+  steps.engine_fence = false;
+  EXPECT_TRUE(run_renew(steps).assertion_failed);
+  EXPECT_TRUE(run_renew(steps, true).good());
+}
+
+TEST(RenewProtocol, NeedsTheLookAtTheWriter) {
+  RenewSteps steps;
+  steps.look_at_writing = false;
+  EXPECT_TRUE(run_renew(steps, true).assertion_failed);
+}
+
+TEST(RenewProtocol, NeedsTheLookAtTheTail) {
+  RenewSteps steps;
+  steps.look_at_tail = false;
+  EXPECT_TRUE(run_renew(steps, true).assertion_failed);
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ Plan Plan::draw(std::uint64_t seed) {
   static constexpr std::uint32_t kRings[] = {16 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024};
   static constexpr Nanos kThink[] = {Nanos{0}, micros(5), micros(100)};
   static constexpr Nanos kStalls[] = {micros(200), millis(5), millis(300), seconds(3)};
+  static constexpr Nanos kRests[] = {micros(100), millis(2), seconds(1)};
   test::Random random(seed);
   Plan p;
   p.seed = seed;
@@ -73,6 +74,7 @@ Plan Plan::draw(std::uint64_t seed) {
   p.think = random.pick(kThink);
   p.stall = random.chance(0.6) ? 0.003 : 0;
   p.longest_stall = random.pick(kStalls);
+  p.ring_rest = random.pick(kRests);
   return p;
 }
 

@@ -45,6 +45,7 @@ struct Plan {
   std::uint32_t order_seed = 0;
   std::uint32_t max_ring = 64 * 1024;
   Nanos min_rto = millis(200);
+  Nanos ring_rest = seconds(1);
   const char* congestion = "cubic";
   Nanos think = micros(5);  ///< an application reacts after at most this
   double stall = 0;         ///< chance of a stall per action

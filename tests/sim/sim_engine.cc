@@ -31,6 +31,7 @@ engine::CoreOptions options_of(const Plan& plan, test::Random& random) {
   o.control.max_rx_ring_bytes = o.control.max_tx_ring_bytes = plan.max_ring;
   o.control.sack = plan.sack;
   o.control.min_rto = plan.min_rto;
+  o.control.ring_rest = plan.ring_rest;
   std::strncpy(o.control.congestion, plan.congestion, sizeof o.control.congestion - 1);
   o.secrets.isn = {random.next(), random.next()};
   o.secrets.random = random.next();
@@ -192,6 +193,16 @@ void SimEngine::want_segment(ClientId client) {
   r.base = segments_[id]->base();
   ask(r, Nanos{0});
   on_shared(client, id, r.base);
+}
+
+void SimEngine::return_pages(SegmentId segment, shm::RingRef ring) {
+  std::uint8_t* pages = segments_.at(index_of(segment))->base() + ring.offset();
+  std::fill(pages, pages + ring.bytes(), std::uint8_t{0xdd});
+  control::Request r;
+  r.kind = control::Request::Kind::kPagesReturned;
+  r.segment = segment;
+  r.ring = ring;
+  ask(r, random_.chance(0.5) ? Nanos{0} : micros(500));
 }
 
 void SimEngine::drop_client(ClientId, const char* reason) {

@@ -76,9 +76,7 @@ class SimEngine final : public control::World {
   void forget_route(const IpAddr&) override {}
   void confirm_neighbor(const IpAddr&) override {}
   /// Not zero, so that whoever still reads the ring is found out.
-  void return_pages(std::span<std::uint8_t> pages) override {
-    std::fill(pages.begin(), pages.end(), std::uint8_t{0xdd});
-  }
+  void return_pages(SegmentId segment, shm::RingRef ring) override;
   void mark_listener(std::uint64_t cookie) override;
   void close_listener(std::uint64_t) override {}
   void release_port(const IpAddr&, std::uint16_t) override {}

@@ -255,6 +255,7 @@ void Simulation::collect_marks() {
     m.hit(Mark::out_of_order, d.out_of_order.value());
     m.hit(Mark::ring_switch_rx, d.ring_switches_rx.value());
     m.hit(Mark::ring_switch_tx, d.ring_switches_tx.value());
+    m.hit(Mark::ring_renewed, c.rings_renewed.load());
     m.hit(Mark::keepalive_probe, d.keepalive_probes.value());
     m.hit(Mark::challenge_ack, d.challenge_acks.value());
     const auto& parse = d.parse;

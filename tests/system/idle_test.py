@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What waiting costs."""
+import os
 import resource
 import time
 
 import harness
-from harness import KERNEL, SERVER, Skipped, case, check
+from harness import KERNEL, SERVER, Skipped, case, check, echo_server, need_engine, receive_exactly
 
 SECONDS = 6
 
@@ -52,6 +53,50 @@ def ten_thousand_connections(bed):
         check(len(bed.engine.connections()) == 10000, "connections are missing")
     measure(bed, programs_of(bed, server))
     check(client.stop() == 0, client.output()[-500:])
+    bed.wait_no_connections(10)
+
+
+def segment_bytes(engine):
+    """Memory that the engine's segments hold."""
+    total = 0
+    for name in os.listdir(f"/proc/{engine.pid}/fd"):
+        path = f"/proc/{engine.pid}/fd/{name}"
+        if os.readlink(path).startswith("/memfd:flextoe-segment"):
+            total += os.stat(path).st_blocks * 512
+    return total
+
+
+@case
+def idle_connections_give_their_rings_back(bed):
+    """64 KiB both ways, then silence: at most 8 KiB stay in the segments for each connection."""
+    need_engine()
+    count, size = 1000, 65536
+    bed.serve(echo_server("level", "0.0.0.0:7001"), 7001)
+    before = segment_bytes(bed.engine)
+    data = os.urandom(size)
+    with bed.engine_opens():
+        connections = [bed.connect(7001) for _ in range(count)]
+
+    def exchange(some):
+        for connection in some:
+            connection.sendall(data)
+            check(receive_exactly(connection, size) == data, "the echo differs")
+    exchange(connections[:100])
+    busy = (segment_bytes(bed.engine) - before) / 100
+    exchange(connections[100:])
+    time.sleep(3)
+    idle = (segment_bytes(bed.engine) - before) / count
+    print(f"resident for each connection: busy {busy / 1024:.1f} KiB, idle {idle / 1024:.1f} KiB")
+    check(busy > 24 << 10, "the rings were never filled")
+    check(idle <= 8192, f"an idle connection holds {idle:.0f} bytes")
+    exchange(connections[:100])  # they work as before
+    time.sleep(3)
+    again = (segment_bytes(bed.engine) - before) / count
+    check(again <= 8192, f"after a second rest a connection holds {again:.0f} bytes")
+    renewed = bed.engine.ask("stats")["counters"]["rings_renewed"]
+    check(renewed >= count // 2, f"only {renewed} rings were renewed")
+    for connection in connections:
+        connection.close()
     bed.wait_no_connections(10)
 
 
