@@ -105,7 +105,8 @@ void Control::Impl::on_context(const Request& r) {
   if (segment == nullptr || segment->removing || !may_use(*c, index_of(r.segment))) {
     return refuse(r.client, r.tag, shm::KernelReason::kInternal, EINVAL);
   }
-  const std::uint32_t slot = busy() ? 0 : segment->open_context(r.client);
+  const std::uint32_t slot =
+      busy() ? 0 : segment->open_context({r.client, r.doorbell, r.tag});
   if (slot == 0) return refuse(r.client, r.tag, shm::KernelReason::kLimit, 0);
   flow::Command command = make_command(flow::Command::Kind::kOpenContext);
   command.segment = r.segment;
@@ -113,11 +114,19 @@ void Control::Impl::on_context(const Request& r) {
   command.doorbell = r.doorbell;
   command.client = r.client;
   commands.push(command);
+}
+
+// Only now is the program told: a hint posted or an interest shown before would go unseen. It is
+// told also when it has gone: its doorbell is closed by whoever passes the answer on.
+void Control::Impl::on_context_opened(const flow::Event& e) {
+  const Segment* segment = segment_of(index_of(e.segment));
+  TOE_CHECK(segment != nullptr);
+  const ContextUse& use = segment->context_use(e.slot);
   shm::ContextMessage m{};
-  m.segment_id = index_of(r.segment);
-  m.doorbell = r.doorbell;
-  m.slot = slot;
-  reply(r.client, r.tag, shm::MessageType::kContextReady, m);
+  m.segment_id = index_of(e.segment);
+  m.doorbell = use.doorbell;
+  m.slot = e.slot;
+  reply(use.client, use.tag, shm::MessageType::kContextReady, m);
 }
 
 // The process is gone. What it held is given up by a job, which sees all of it because nothing new

@@ -15,6 +15,8 @@ void Control::Impl::on_event(const Event& e) {
       return on_release(e);
     case Event::Kind::kMisbehaved:
       return drop_client(e.client, e.reason);
+    case Event::Kind::kContextOpened:
+      return on_context_opened(e);
     case Event::Kind::kSegmentRemoved:
       return on_segment_removed(index_of(e.segment));
     case Event::Kind::kHeaderTaken:

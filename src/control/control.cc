@@ -112,6 +112,11 @@ bool Control::Impl::may_take_event() const {
   return commands.room() > (crowded ? CommandQueue::kReserve : CommandQueue::kEventMargin);
 }
 
+// Both sides have read all that the other has said.
+bool Control::Impl::settled() const {
+  return !commands.waiting() && links.commands.empty() && links.events.empty();
+}
+
 bool Control::Impl::poll() {
   commands.flush();
   std::uint32_t n = 0;

@@ -1,4 +1,5 @@
 // Processes: who holds what, and what happens when one dies.
+#include "control/command_queue.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -232,10 +233,46 @@ TEST_F(HoldersTest, ContextsOnlyInSegmentsOfOnesOwn) {
   r.segment = SegmentId{2};
   for (int i = 0; i < 63; ++i) {
     request(r);
+    poll();
     ASSERT_EQ(last_reply().type(), MessageType::kContextReady);
   }
   request(r);
   EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kLimit);
+}
+
+TEST_F(HoldersTest, AContextIsReadyOnceTheDataPathListensToIt) {
+  join(1, 1);
+  poll();
+  while (commands.push(make_command(Kind::kTimer))) {
+  }
+  Request r;
+  r.kind = Request::Kind::kContext;
+  r.client = ClientId{1};
+  r.segment = SegmentId{1};
+  r.doorbell = 5;
+  r.tag = 42;
+  const std::size_t before = world.replies.size();
+  request(r);
+  for (int i = 0; i < 10; ++i) control->poll(now);
+  EXPECT_EQ(world.replies.size(), before) << "its command waits behind a full ring";
+  poll();
+  ASSERT_EQ(last_reply().type(), MessageType::kContextReady);
+  EXPECT_EQ(last_reply().as<shm::ContextMessage>().doorbell, 5u);
+  EXPECT_EQ(last_reply().as<shm::ContextMessage>().header.tag, 42u);
+}
+
+TEST_F(HoldersTest, TheAnswerForAContextComesAlsoWhenItsOpenerHasGone) {
+  join(1, 1);
+  poll();
+  Request r;
+  r.kind = Request::Kind::kContext;
+  r.client = ClientId{1};
+  r.segment = SegmentId{1};
+  r.tag = 42;
+  request(r);
+  leave(1);
+  EXPECT_EQ(last_reply().type(), MessageType::kContextReady) << "or its doorbell stays open";
+  EXPECT_EQ(world.freed.size(), 1u);
 }
 
 TEST_F(HoldersTest, ListenAgainChangesTheBacklog) {

@@ -29,6 +29,7 @@ struct Control::Impl {
   Time next_deadline() const;
   bool busy() const { return commands.room() < CommandQueue::kWorkMargin; }
   bool may_take_event() const;
+  bool settled() const;
   void on_timer(std::uint32_t id);
   void expire_time_wait();
   bool quiet() const;
@@ -164,6 +165,7 @@ struct Control::Impl {
   void begin_leave(ClientId id);
   void finish_leave(ClientId id);
   void on_context(const Request& r);
+  void on_context_opened(const flow::Event& e);
   Segment* segment_of(std::uint32_t id) const;
   Client* live_client(ClientId id);
   bool may_use(const Client& c, std::uint32_t segment) const;

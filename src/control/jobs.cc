@@ -31,6 +31,9 @@ bool Control::Impl::step_jobs() {
     ++at->cursor;
   }
   if (at->cursor < end) return true;
+  // Its contexts may be used again only when the data path has closed them and said its last of
+  // them.
+  if (at->kind == Job::Kind::kLeave && !settled()) return true;
   const Job done = *at;
   jobs.erase(at);
   finish_job(done);

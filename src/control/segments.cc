@@ -40,7 +40,6 @@ Segment::Segment(SegmentId id, ClientId owner, std::uint32_t uid, std::uint8_t* 
     : id_(id), owner_(owner), uid_(uid), view_(base) {
   line_free_.fill(~std::uint64_t{0});
   line_free_[0] &= ~std::uint64_t{1};  // line 0 is never used
-  contexts_.fill(kNoClient);
 }
 
 std::uint32_t Segment::take_line(LineUse::Kind kind, std::uint32_t record) {
@@ -76,10 +75,10 @@ LineUse Segment::line_use(std::uint32_t line) const {
   return line < lines_.size() ? lines_[line] : LineUse{};
 }
 
-std::uint32_t Segment::open_context(ClientId client) {
+std::uint32_t Segment::open_context(const ContextUse& use) {
   for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
-    if (contexts_[slot] != kNoClient) continue;
-    contexts_[slot] = client;
+    if (contexts_[slot].client != kNoClient) continue;
+    contexts_[slot] = use;
     ++contexts_used_;
     shm::Context& c = view_.context(slot);
     for (auto* w : {&c.app_tail, &c.engine_head, &c.app_head, &c.engine_tail, &c.sleep_epoch}) {
@@ -91,8 +90,8 @@ std::uint32_t Segment::open_context(ClientId client) {
 }
 
 void Segment::close_context(std::uint32_t slot) {
-  TOE_CHECK(slot < shm::kContexts && contexts_[slot] != kNoClient);
-  contexts_[slot] = kNoClient;
+  TOE_CHECK(slot < shm::kContexts && contexts_[slot].client != kNoClient);
+  contexts_[slot] = {};
   --contexts_used_;
   // A hint bit left set would keep the next user of the slot from ever being hinted.
   const std::uint64_t keep = ~(std::uint64_t{1} << slot);

@@ -24,6 +24,13 @@ struct LineUse {
   std::uint32_t generation = 0;  ///< as in the line; odd while in use
 };
 
+/// Whose a context is, and what its opener is told once it is open.
+struct ContextUse {
+  ClientId client = kNoClient;
+  std::uint32_t doorbell = 0;
+  std::uint64_t tag = 0;
+};
+
 class Segment {
  public:
   Segment(SegmentId id, ClientId owner, std::uint32_t uid, std::uint8_t* base);
@@ -37,11 +44,12 @@ class Segment {
   shm::Line& line(std::uint32_t line) const { return view_.line(line); }
 
   /// Takes a context slot from 1 up and resets its words. 0 = none left.
-  std::uint32_t open_context(ClientId client);
+  std::uint32_t open_context(const ContextUse& use);
+  const ContextUse& context_use(std::uint32_t slot) const { return contexts_[slot]; }
   /// Slot `slot` may be used again; what its last user left in the lines is wiped.
   void close_context(std::uint32_t slot);
   ClientId context_owner(std::uint32_t slot) const {
-    return slot < shm::kContexts ? contexts_[slot] : kNoClient;
+    return slot < shm::kContexts ? contexts_[slot].client : kNoClient;
   }
 
   SegmentId id() const { return id_; }
@@ -65,7 +73,7 @@ class Segment {
   std::array<std::uint64_t, shm::kLines / 64> line_free_;
   std::uint32_t first_word_ = 0;  ///< words before have no free line
   std::uint32_t lines_used_ = 0;
-  std::array<ClientId, shm::kContexts> contexts_;
+  std::array<ContextUse, shm::kContexts> contexts_{};
   std::uint32_t contexts_used_ = 0;
 };
 

@@ -81,6 +81,7 @@ class ControlTest : public ControlBench {
     r.segment = SegmentId{segment};
     r.doorbell = client;
     request(r);
+    poll();
     EXPECT_EQ(last_reply().type(), shm::MessageType::kContextReady);
     return last_reply().as<shm::ContextMessage>().slot;
   }

@@ -73,6 +73,11 @@ class ControlBench : public ::testing::Test {
         e.kind = flow::Event::Kind::kSegmentRemoved;
         e.segment = c.segment;
         events.push(e);
+      } else if (c.kind == flow::Command::Kind::kOpenContext) {
+        e.kind = flow::Event::Kind::kContextOpened;
+        e.segment = c.segment;
+        e.slot = c.slot;
+        events.push(e);
       } else if (c.kind == flow::Command::Kind::kSetHeader) {
         e.kind = flow::Event::Kind::kHeaderTaken;
         e.header = c.header;

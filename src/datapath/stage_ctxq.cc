@@ -69,6 +69,11 @@ void StageCtxq::open_context(const flow::Command& command) {
   state.to_app =
       shm::HintWriter(segment.view.app_queue(command.slot), &shared.app_tail, &shared.app_head);
   segment.open |= std::uint64_t{1} << command.slot;
+  flow::Event event{};
+  event.kind = flow::Event::Kind::kContextOpened;
+  event.segment = command.segment;
+  event.slot = command.slot;
+  events_.push(event);
 }
 
 void StageCtxq::close_context(SegmentId id, std::uint32_t slot) {

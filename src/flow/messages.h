@@ -19,7 +19,8 @@ struct Command {
     kAddSegment,     ///< segment, base: a segment exists now
     kRemoveSegment,  ///< segment: forget it; answered by Event::kSegmentRemoved. REQUIRES: no
                      ///< flow and no context in it
-    kOpenContext,    ///< segment, slot, doorbell, client: start taking hints from it
+    kOpenContext,    ///< segment, slot, doorbell, client: start taking hints from it; answered by
+                     ///< Event::kContextOpened
     kCloseContext,   ///< segment, slot: stop; its process is gone
     kInstall,        ///< flow: the record is filled; publish its line and start. With `line` != 0
                      ///< announce it on that listener's line of the same segment: entry
@@ -79,6 +80,7 @@ struct Event {
     kHeaderTaken,     ///< flow, header: the template of kSetHeader was copied
     kActive,          ///< flow: bytes were received or acknowledged; said once after kWatch
     kHalfClosed,      ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
+    kContextOpened,   ///< segment, slot: hints from it are taken and given from now on
     kSegmentRemoved,  ///< segment: kRemoveSegment is done, nothing refers to its memory any more
   };
   enum class Close : std::uint8_t {

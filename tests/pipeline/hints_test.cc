@@ -19,6 +19,16 @@ TEST(Hints, OneIsOutstandingPerLineAndContext) {
   EXPECT_EQ(b.take_hints().size(), 1u) << "taken, so the next change is told again";
 }
 
+TEST(Hints, AContextIsReportedOpenBeforeItMayBeUsed) {
+  Bench b;
+  b.take_events();
+  b.open_context(7, 12);
+  const auto events = b.take_events();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, flow::Event::Kind::kContextOpened);
+  EXPECT_EQ(events[0].slot, 7u);
+}
+
 TEST(Hints, OnlyInterestedContextsAreTold) {
   Bench b;
   b.install(0);
