@@ -8,7 +8,6 @@ namespace {
 
 constexpr std::uint64_t kScarceBytes = 64ull << 20;  // of arena: time to ask for another segment
 constexpr std::uint32_t kScarceLines = 1024;
-constexpr Nanos kClaimTime = seconds(1);  // between taking an entry and claiming it
 
 }  // namespace
 
@@ -139,17 +138,6 @@ void Control::Impl::on_leave(ClientId id) {
     Listener& l = listeners[i];
     if (!l.used || l.closing || !holds_listener(l, id)) continue;
     release_listener(i, id, true);
-    if (l.closing) continue;
-    // Others go on accepting: what the dead process took but did not claim is found later.
-    const std::uint64_t head =
-        segments[l.segment]->line(l.line).rx_head.load(std::memory_order_relaxed);
-    Job sweep;
-    sweep.kind = Job::Kind::kSweep;
-    sweep.listener = i;
-    sweep.serial = l.serial;
-    sweep.limit = std::min(head, l.announced);
-    sweep.start = now + kClaimTime;
-    jobs.push_back(sweep);
   }
   Job job;
   job.kind = Job::Kind::kLeave;

@@ -140,9 +140,7 @@ bool Control::Impl::poll() {
 }
 
 Time Control::Impl::next_deadline() const {
-  Time at = std::min(timers.next_deadline(), time_wait.next_deadline(now));
-  for (const Job& j : jobs) at = std::min(at, j.start);
-  return at;
+  return std::min(timers.next_deadline(), time_wait.next_deadline(now));
 }
 
 bool Control::Impl::quiet() const {

@@ -68,6 +68,11 @@ void Control::Impl::on_hold(const flow::Event& e) {
     if (c.holders == 0 || holds(use.record, e.client)) return;
     return drop_client(e.client, "accepted a connection that another process has");
   }
+  const shm::Line& line = segment->line(e.line);
+  if (line.claim.load(std::memory_order_acquire) !=
+      shm::make_claim(segment->line_use(e.line).generation, e.slot + 1)) {
+    return drop_client(e.client, "accepted a connection that it had not claimed");
+  }
   if (live_client(e.client) == nullptr) {  // died right after accept
     dequeue(use.record);
     return on_unheld(use.record, false);
@@ -76,7 +81,7 @@ void Control::Impl::on_hold(const flow::Event& e) {
       !holds_listener(listeners[c.listener], e.client)) {
     return drop_client(e.client, "accepted from a listener that it does not hold");
   }
-  const std::uint64_t cookie = segment->line(e.line).cookie.load(std::memory_order_acquire);
+  const std::uint64_t cookie = line.cookie.load(std::memory_order_acquire);
   if (cookie != 0 && (conn_by_cookie.count(cookie) != 0 || listener_by_cookie.count(cookie) != 0)) {
     return drop_client(e.client, "claimed the cookie of another socket");
   }

@@ -106,7 +106,7 @@ TEST_F(HoldersTest, DeathResetsUnacceptedAndReturnsEverything) {
   const auto taken = establish(40000);
   accept(1, slot, taken, 9001);
   const auto claimed = establish(40001);  // taken from the ring, kAccept never came
-  line(1, line_of(claimed)).claim = 1 + slot;
+  claim(SegmentId{1}, line_of(claimed), slot);
   establish(40002);                          // nobody took it
   receive(from_peer(40003, wire::kSyn, 1));  // half-open
   leave(1);
@@ -134,13 +134,11 @@ TEST_F(HoldersTest, SharedListenerOutlivesOneOfItsProcesses) {
   const std::uint32_t slot2 = context(2, 1);  // in the parent's segment
   EXPECT_NE(slot1, slot2);
   accept(2, slot2, establish(40000), 9001);
-  const auto lost = establish(40001);  // process 1 took the entry and died before its claim
-  line(1, listener_line).rx_head = 2;
+  const auto lost = establish(40001);  // process 1 claimed it and died at once
+  claim(SegmentId{1}, line_of(lost), slot1);
   const auto waiting = establish(40002);
   leave(1);
   EXPECT_TRUE(world.closed.empty());
-  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
-  pass(millis(1100));
   const auto orphans = commanded(Kind::kOrphan);
   ASSERT_EQ(orphans.size(), 1u);
   EXPECT_EQ(orphans[0].flow, lost.flow);
@@ -148,12 +146,43 @@ TEST_F(HoldersTest, SharedListenerOutlivesOneOfItsProcesses) {
   EXPECT_EQ(control->counters().accepts, 2u);
 }
 
+TEST_F(HoldersTest, OnlyTheClaimerMayAccept) {
+  serve();
+  const std::uint32_t slot1 = context(1, 1);
+  join(2, 2);
+  ASSERT_EQ(show(2, 500).kind, shm::ShownKind::kListener);
+  const std::uint32_t slot2 = context(2, 1);
+  const auto in = establish(40000);
+  claim(SegmentId{1}, line_of(in), slot1);
+  flow::Event e{};
+  e.kind = flow::Event::Kind::kHold;
+  e.segment = SegmentId{1};
+  e.line = line_of(in);
+  e.client = ClientId{2};
+  e.slot = slot2;
+  event(e);
+  EXPECT_EQ(world.dropped, std::vector<ClientId>{ClientId{2}});
+  accept(1, slot1, in, 9001);
+  EXPECT_EQ(world.dropped.size(), 1u);
+  EXPECT_EQ(control->counters().accepts, 1u);
+}
+
+TEST_F(HoldersTest, AClosedListenersConnectionCannotBeClaimedAnyMore) {
+  serve();
+  const auto in = establish(40000);
+  shm::Line& l = line(1, line_of(in));
+  const std::uint32_t generation = l.generation;
+  EXPECT_EQ(l.claim, shm::make_claim(generation, shm::kUnclaimed));
+  release(1, 1, listener_line);
+  EXPECT_EQ(l.claim, shm::make_claim(generation, shm::kEngineClaim)) << "before it was reset";
+}
+
 TEST_F(HoldersTest, CloseOfAListenerSparesWhatIsBeingAccepted) {
   serve();
   const std::uint32_t slot = context(1, 1);
   const auto in = establish(40000);
   const auto other = establish(40001);
-  line(1, line_of(in)).claim = 1 + slot;  // kAccept is on its way
+  claim(SegmentId{1}, line_of(in), slot);  // kAccept is on its way
   release(1, 1, listener_line);
   const auto orphans = commanded(Kind::kOrphan);
   ASSERT_EQ(orphans.size(), 1u);

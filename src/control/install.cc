@@ -192,6 +192,7 @@ void Control::Impl::install(std::uint32_t id, const Attempt& a) {
     command.line = l.line;
     command.ring = l.ring;
     command.accept_index = c.accept_index;
+    command.generation = segments[c.segment]->line_use(c.line).generation;
   }
   shm::Line& line = segments[c.segment]->line(c.line);
   line.state.store(static_cast<std::uint32_t>(shm::LineState::kEstablished),

@@ -18,11 +18,10 @@ std::uint32_t Control::Impl::job_length(const Job& job) const {
   }
 }
 
-// Advances the oldest job whose time has come. True: more is to be done now.
+// Advances the oldest job. True: more is to be done now.
 bool Control::Impl::step_jobs() {
-  const auto at =
-      std::find_if(jobs.begin(), jobs.end(), [this](const Job& j) { return j.start <= now; });
-  if (at == jobs.end()) return false;
+  if (jobs.empty()) return false;
+  const auto at = jobs.begin();
   if (at->kind == Job::Kind::kLeave && !at->begun) begin_leave(at->client);
   at->begun = true;
   const std::uint32_t end = job_length(*at);
@@ -59,7 +58,6 @@ bool Control::Impl::visit(Job& job, std::uint32_t id) {
       visit_leave(job, id);
       return true;
     case Job::Kind::kClose:
-    case Job::Kind::kSweep:
       visit_listener(job, id);
       return true;
     case Job::Kind::kRoute:
@@ -85,27 +83,23 @@ void Control::Impl::visit_leave(const Job& job, std::uint32_t id) {
   }
   if (!c.queued) return;
   const Segment& segment = *segments[c.segment];
-  const std::uint32_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
-  if (claim == 0 || segment.context_owner(claim - 1) != job.client) return;
+  const std::uint64_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
+  if (segment.context_owner(shm::claim_owner(claim) - 1) != job.client) return;
   dequeue(id);
   on_unheld(id, false);
 }
 
 void Control::Impl::visit_listener(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
-  const bool ours = c.queued && c.listener == job.listener &&
-                    listeners[job.listener].serial == job.serial && c.accept_index < job.limit;
-  if (!ours) return;
+  if (!c.queued || c.listener != job.listener) return;
   const Segment& segment = *segments[c.segment];
-  const std::uint32_t claim = segment.line(c.line).claim.load(std::memory_order_acquire);
-  if (claim == 0) {
+  const std::uint32_t generation = segment.line_use(c.line).generation;
+  std::uint64_t claim = shm::make_claim(generation, shm::kUnclaimed);
+  const bool unclaimed = segment.line(c.line).claim.compare_exchange_strong(
+      claim, shm::make_claim(generation, shm::kEngineClaim), std::memory_order_acq_rel);
+  if (unclaimed || live_client(segment.context_owner(shm::claim_owner(claim) - 1)) == nullptr) {
     dequeue(id);
     return on_unheld(id, true);  // as Linux: the peer of an unaccepted connection gets an RST
-  }
-  if (job.kind != Job::Kind::kClose) return;
-  if (live_client(segment.context_owner(claim - 1)) == nullptr) {
-    dequeue(id);
-    return on_unheld(id, true);
   }
   // Its kAccept is on the way (or its process will go and take it along).
   --listeners[job.listener].queued;

@@ -55,7 +55,7 @@ class Life : public ControlTest {
           RC_ASSERT(flows_there.erase(index_of(done[i].flow)) == 1u);
         }
       }
-      more = more || !events.empty() || commands.size() > 0;
+      more = answer_pages() || more || !events.empty() || commands.size() > 0;
     }
   }
 
@@ -170,7 +170,8 @@ class Life : public ControlTest {
     const auto there = segments.find(index_of(e.segment));
     if (there != segments.end() && e.line != 0) {
       shm::Line& l = there->second->view().line(e.line);
-      l.claim = below(3);
+      l.claim = below(4) == 0 ? below(3) : shm::make_claim(l.generation, below(3));
+      e.slot = shm::claim_owner(l.claim) - 1;
       l.cookie = below(2) * (9000 + below(6));
       l.rx_head = below(10);
       l.rcvbuf = below(2) * 0xffffffffu;
@@ -193,9 +194,9 @@ class Life : public ControlTest {
         flow::Event::Kind::kArm,        flow::Event::Kind::kRound,
         flow::Event::Kind::kLoss,       flow::Event::Kind::kTimeout,
         flow::Event::Kind::kWantRxRing, flow::Event::Kind::kWantTxRing,
-        flow::Event::Kind::kHalfClosed};
+        flow::Event::Kind::kHalfClosed, flow::Event::Kind::kActive};
     flow::Event e{};
-    e.kind = kinds[below(7)];
+    e.kind = kinds[below(8)];
     e.flow = FlowId{*flows_there.begin()};
     e.at = now + millis(below(5000));
     e.sample = {now, below(100000), below(50000), 1448, 1000, millis(1), millis(1), 0};

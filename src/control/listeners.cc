@@ -5,6 +5,11 @@
 #include "control/impl.h"
 
 namespace toe::control {
+namespace {
+
+constexpr std::uint32_t kAcceptEntryBytes = sizeof(shm::AcceptEntry);
+
+}  // namespace
 
 // The listener that a SYN to (local, port) belongs to: the exact address before a wildcard of the
 // same family before a dual-stack "::".
@@ -105,7 +110,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   const std::uint32_t id = free_listeners.back();
   const std::uint32_t backlog = std::min(r.backlog, kMaxBacklog);
   // Linux lets backlog + 1 connections in; the ring must have an entry for each.
-  const std::uint32_t bytes = std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * 4));
+  const std::uint32_t bytes = std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * kAcceptEntryBytes));
   shm::RingRef ring = take_ring(segment, segment.uid(), bytes);
   const std::uint32_t line = ring.valid() ? segment.take_line(LineUse::Kind::kListener, id) : 0;
   if (line == 0) {
@@ -114,9 +119,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   }
   free_listeners.pop_back();
   Listener& l = listeners[id];
-  const std::uint32_t serial = l.serial + 1;
   l = {};
-  l.serial = serial;
   l.used = true;
   l.v6only = r.v6only;
   l.v4_only = r.v4_socket;
@@ -127,7 +130,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   l.segment = index_of(segment.id());
   l.line = line;
   l.backlog = backlog;
-  l.entries = bytes / 4;
+  l.entries = bytes / kAcceptEntryBytes;
   l.ring = ring;
   l.options = r.options;
   l.members.push_back({r.cookie, {r.client}});
@@ -192,8 +195,6 @@ void Control::Impl::close_listener(std::uint32_t id) {
   Job job;
   job.kind = Job::Kind::kClose;
   job.listener = id;
-  job.serial = l.serial;
-  job.limit = UINT64_MAX;
   jobs.push_back(job);
 }
 

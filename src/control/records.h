@@ -32,7 +32,7 @@ inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dum
 inline constexpr std::uint32_t kMaxDumps = 16;
 inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
 inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
-inline constexpr std::uint32_t kMaxBacklog = 16383;     ///< somaxconn is 4096; entries of 4 bytes
+inline constexpr std::uint32_t kMaxBacklog = 16383;     ///< somaxconn is 4096
 
 /// A connection before it is established. Passive: nothing else exists for it. Active: `conn` has
 /// the line that the application watches.
@@ -153,7 +153,6 @@ struct Listener {
   std::vector<Member> members;
   std::vector<ClientId> closes;  ///< one entry per kClose of a client with several members
   std::uint32_t next_on_port = kNil;
-  std::uint32_t serial = 0;  ///< tells uses of this record apart
 };
 
 struct Client {
@@ -175,7 +174,6 @@ struct Job {
   enum class Kind : std::uint8_t {
     kLeave,    ///< give up what `client` held
     kClose,    ///< take `listener` down: embryos, unaccepted connections, the line
-    kSweep,    ///< end connections of `listener` that were taken from it and never claimed
     kRoute,    ///< give the flows of `route` their new headers
     kAddress,  ///< end the connections of address `local`
     kStop,     ///< end all
@@ -184,12 +182,9 @@ struct Job {
   bool begun = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
-  std::uint32_t serial = 0;  ///< of the listener
-  std::uint64_t limit = 0;   ///< kSweep: accept_index below which entries are looked at
   std::uint32_t route = kNil;
   std::uint32_t cursor = 0;
   IpAddr local;
-  Time start{};  ///< not before
 };
 
 }  // namespace toe::control

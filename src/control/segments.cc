@@ -15,13 +15,13 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 void reset_line(shm::Line& l) {
   for (auto* w :
        {&l.rx_tail, &l.tx_una, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
-        &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.cookie}) {
+        &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.claim, &l.cookie}) {
     w->store(0, kRelaxed);
   }
   for (auto* w :
        {&l.flags,      &l.error,           &l.rx_epoch,      &l.rx_ring[0],  &l.rx_ring[1],
         &l.tx_offered, &l.tx_ring[0],      &l.tx_ring[1],    &l.mss,         &l.tx_taken,
-        &l.app_flags,  &l.tx_writing,      &l.spare,         &l.claim,       &l.rx_lock,
+        &l.app_flags,  &l.tx_writing,      &l.spare,         &l.rx_lock,
         &l.tx_lock,    &l.error_taken,     &l.options_epoch, &l.keep_idle_s, &l.keep_interval_s,
         &l.keep_count, &l.user_timeout_ms, &l.linger_s,      &l.rcvbuf,      &l.sndbuf}) {
     w->store(0, kRelaxed);
@@ -55,6 +55,7 @@ std::uint32_t Segment::take_line(LineUse::Kind kind, std::uint32_t record) {
   ++lines_used_;
   shm::Line& words = view_.line(line);
   reset_line(words);
+  words.claim.store(shm::make_claim(lines_[line].generation, shm::kUnclaimed), kRelaxed);
   words.generation.store(lines_[line].generation, std::memory_order_release);
   return line;
 }

@@ -89,12 +89,16 @@ class ControlTest : public ControlBench {
   shm::Line& line(std::uint32_t segment, std::uint32_t n) {
     return segments.at(segment)->view().line(n);
   }
+  void claim(SegmentId segment, std::uint32_t n, std::uint32_t slot) {
+    shm::Line& l = line(index_of(segment), n);
+    l.claim = shm::make_claim(l.generation, 1 + slot);
+  }
   /// The application takes the connection: claim, cookie, kAccept.
   void accept(std::uint32_t client, std::uint32_t slot, const flow::Command& install,
               std::uint64_t cookie) {
     const auto& post = flows[index_of(install.flow)].post;
     shm::Line& l = line(index_of(post.segment), post.line);
-    l.claim = 1 + slot;
+    claim(post.segment, post.line, slot);
     l.cookie = cookie;
     flow::Event e{};
     e.kind = flow::Event::Kind::kHold;

@@ -92,9 +92,10 @@ void StageCtxq::unbind(SegmentId id, std::uint32_t line) { flow_of(id, line) = k
 
 void StageCtxq::announce(const flow::Command& install, std::uint32_t line) {
   const shm::SegmentView& view = segments_[index_of(install.segment)].view;
-  auto* slots = reinterpret_cast<std::atomic<std::uint32_t>*>(view.ring(install.ring));
-  const std::uint64_t entries = install.ring.bytes() / sizeof(std::uint32_t);
-  slots[install.accept_index & (entries - 1)].store(line, std::memory_order_relaxed);
+  auto* slots = reinterpret_cast<shm::AcceptEntry*>(view.ring(install.ring));
+  const std::uint64_t entries = install.ring.bytes() / sizeof(shm::AcceptEntry);
+  slots[install.accept_index & (entries - 1)].store(shm::make_claim(install.generation, line),
+                                                    std::memory_order_relaxed);
   view.line(install.line).rx_tail.store(install.accept_index + 1, std::memory_order_release);
   touch({install.segment, install.line, true, false});
 }

@@ -24,7 +24,8 @@ struct Command {
     kCloseContext,   ///< segment, slot: stop; its process is gone
     kInstall,        ///< flow: the record is filled; publish its line and start. With `line` != 0
                      ///< announce it on that listener's line of the same segment: entry
-                     ///< `accept_index` of the accept ring `ring`, then rx_tail = accept_index + 1
+                     ///< `accept_index` of the accept ring `ring` (with the `generation` of the
+                     ///< connection's line), then rx_tail = accept_index + 1
     kRemove,         ///< flow: take it out; answered by Event::kRemoved
     kTimer,          ///< flow: its deadline may have come
     kCongestion,     ///< flow, cc: new parameters
@@ -50,6 +51,7 @@ struct Command {
   std::uint32_t error = 0;
   ClientId client = kNoClient;
   shm::RingRef ring{};             ///< kOffer*Ring; kInstall: the listener's accept ring
+  std::uint32_t generation = 0;
   std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;
   CongestionParams cc{};

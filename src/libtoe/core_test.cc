@@ -5,6 +5,8 @@
 #include <array>
 #include <cstring>
 #include <set>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -93,27 +95,34 @@ TEST(Lane, TakesHintsAndClearsTheirMark) {
   EXPECT_FALSE(t.lane.take(line));
 }
 
+/// The engine's part: `entry` becomes the next connection of listener `listening`.
+void announce(TestSegment& t, std::uint32_t listening, std::uint32_t entry,
+              std::uint32_t generation) {
+  shm::Line& line = t.segment.view.line(listening);
+  const shm::RingRef ref{line.rx_ring[0]};
+  auto* ring = reinterpret_cast<shm::AcceptEntry*>(t.segment.view.ring(ref));
+  t.segment.view.line(entry).claim = shm::make_claim(generation, shm::kUnclaimed);
+  ring[line.rx_tail % (ref.bytes() / sizeof(shm::AcceptEntry))] =
+      shm::make_claim(generation, entry);
+  ++line.rx_tail;
+}
+
 TEST(Listener, TakesEachConnectionOnce) {
   TestSegment t;
   shm::Line& line = t.segment.view.line(9);
   line.rx_ring[0] = TestSegment::ring(4, 12).word;
-  auto* ring =
-      reinterpret_cast<std::atomic<std::uint32_t>*>(t.segment.view.ring(TestSegment::ring(4, 12)));
   Listener listener;
   listener.attach(&t.lane, 9);
   EXPECT_FALSE(listener.ready());
   EXPECT_FALSE(listener.take());
   std::set<std::uint32_t> taken;
   for (std::uint32_t round = 0; round < 3; ++round) {
-    for (std::uint32_t i = 0; i < 1000; ++i) {
-      ring[line.rx_tail % 1024] = 100 + i;
-      ++line.rx_tail;
-    }
+    for (std::uint32_t i = 0; i < 500; ++i) announce(t, 9, 100 + i, 2 * round + 1);
     EXPECT_TRUE(listener.ready());
-    for (std::uint32_t i = 0; i < 1000; ++i) EXPECT_EQ(listener.take(), 100 + i);
+    for (std::uint32_t i = 0; i < 500; ++i) EXPECT_EQ(listener.take(), 100 + i);
   }
   EXPECT_FALSE(listener.take());
-  EXPECT_EQ(t.segment.view.line(150).claim, 1u);
+  EXPECT_EQ(t.segment.view.line(150).claim, shm::make_claim(5, 1));
   listener.accept(150, 0x1234);
   EXPECT_EQ(t.segment.view.line(150).cookie, 0x1234u);
   EXPECT_EQ(t.looks(), 1u);
@@ -124,14 +133,64 @@ TEST(Listener, NeverHandsOutALineThatCannotBe) {
   shm::Line& line = t.segment.view.line(9);
   line.rx_ring[0] = TestSegment::ring(4, 12).word;
   auto* ring =
-      reinterpret_cast<std::atomic<std::uint32_t>*>(t.segment.view.ring(TestSegment::ring(4, 12)));
+      reinterpret_cast<shm::AcceptEntry*>(t.segment.view.ring(TestSegment::ring(4, 12)));
   Listener listener;
   listener.attach(&t.lane, 9);
   ring[0] = shm::kLines;
   ring[1] = 0;
-  ring[2] = 77;
-  line.rx_tail = 3;
+  line.rx_tail = 2;
+  announce(t, 9, 77, 1);
   EXPECT_EQ(listener.take(), 77u);
+}
+
+TEST(Listener, MovesOnBehindAClaimerThatDied) {
+  TestSegment t;
+  t.segment.view.line(9).rx_ring[0] = TestSegment::ring(4, 12).word;
+  Listener listener;
+  listener.attach(&t.lane, 9);
+  for (std::uint32_t i = 0; i < 3; ++i) announce(t, 9, 70 + i, 1);
+  t.segment.view.line(70).claim = shm::make_claim(1, 8);  // killed before it moved rx_head
+  EXPECT_EQ(listener.take(), 71u);
+  EXPECT_EQ(listener.take(), 72u);
+  EXPECT_FALSE(listener.take());
+  EXPECT_FALSE(listener.ready());
+  EXPECT_EQ(t.segment.view.line(70).claim, shm::make_claim(1, 8)) << "the engine ends it";
+}
+
+TEST(Listener, AnOldEntryDoesNotClaimWhatTheLineStandsForNow) {
+  TestSegment t;
+  t.segment.view.line(9).rx_ring[0] = TestSegment::ring(4, 12).word;
+  Listener listener;
+  listener.attach(&t.lane, 9);
+  announce(t, 9, 70, 1);
+  t.segment.view.line(70).claim = shm::make_claim(3, shm::kUnclaimed);  // another connection
+  EXPECT_FALSE(listener.take());
+  EXPECT_EQ(t.segment.view.line(70).claim, shm::make_claim(3, shm::kUnclaimed));
+}
+
+TEST(Listener, EachConnectionIsOneProcessesWhoeverIsFaster) {
+  TestSegment t;
+  t.segment.view.line(9).rx_ring[0] = TestSegment::ring(4, 16).word;
+  Lane lanes[2];
+  Listener listeners[2];
+  std::vector<std::uint32_t> taken[2];
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    lanes[i].open(&t.segment, 1 + i, &t.bell);
+    listeners[i].attach(&lanes[i], 9);
+  }
+  constexpr std::uint32_t kCount = 5000;
+  for (std::uint32_t i = 0; i < kCount; ++i) announce(t, 9, 100 + i, 1);
+  std::thread threads[2];
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    threads[i] = std::thread([&, i] {
+      while (const auto line = listeners[i].take()) taken[i].push_back(*line);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::set<std::uint32_t> all(taken[0].begin(), taken[0].end());
+  all.insert(taken[1].begin(), taken[1].end());
+  EXPECT_EQ(all.size(), kCount);
+  EXPECT_EQ(taken[0].size() + taken[1].size(), kCount);
 }
 
 TEST(Address, MapsBothFamilies) {

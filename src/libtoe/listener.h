@@ -29,6 +29,8 @@ class Listener {
   Lane& lane() const { return *lane_; }
 
  private:
+  bool claim(std::uint64_t entry);
+
   Lane* lane_ = nullptr;
   shm::Line* line_ = nullptr;
   std::uint32_t index_ = 0;

@@ -112,7 +112,7 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint64_t> tx_interest;    ///< contexts to hint when sending is possible
   std::atomic<std::uint64_t> hinted_app;     ///< bit c: a hint lies in context c's app queue
   std::atomic<std::uint64_t> hinted_engine;  ///< bit c: a look lies in context c's engine queue
-  std::atomic<std::uint32_t> claim;          ///< 0, or 1 + context slot that accepted it
+  std::atomic<std::uint64_t> claim;          ///< who accepted it: see make_claim
   std::atomic<std::uint32_t> rx_lock;        ///< among processes: 0, or 1 + context slot
   std::atomic<std::uint32_t> tx_lock;
   std::atomic<std::uint32_t> error_taken;  ///< non-zero: `error` was reported by SO_ERROR
@@ -130,6 +130,22 @@ struct alignas(kCacheLine) Line {
 };
 static_assert(sizeof(Line) == 512);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// Line::claim: the line's generation, and who has taken the connection from the accept ring. An
+/// accept ring's entry has the line's number in place of the owner. Claiming is one exchange from
+/// kUnclaimed to an owner, which fails when the line has come to stand for another connection.
+constexpr std::uint64_t make_claim(std::uint32_t generation, std::uint32_t owner) {
+  return std::uint64_t{generation} << 32 | owner;
+}
+constexpr std::uint32_t claim_generation(std::uint64_t claim) {
+  return static_cast<std::uint32_t>(claim >> 32);
+}
+constexpr std::uint32_t claim_owner(std::uint64_t claim) {
+  return static_cast<std::uint32_t>(claim);
+}
+inline constexpr std::uint32_t kUnclaimed = 0;           ///< waits; 1 + context slot: a process
+inline constexpr std::uint32_t kEngineClaim = ~0u;       ///< ended before anybody took it
+using AcceptEntry = std::atomic<std::uint64_t>;
 
 /// Operation of a hint. An entry is line | (op << 24).
 enum class HintOp : std::uint32_t {

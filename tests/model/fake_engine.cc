@@ -691,9 +691,11 @@ void FakeEngine::on_connect(int index, const shm::Connect& ask, int fd) {
   hint(mine, true, true);
 
   Line& accepting = listener->segment->view.line(listener->line);
-  auto* ring =
-      reinterpret_cast<std::atomic<std::uint32_t>*>(listener->segment->view.ring(listener->rx_now));
-  ring[listener->accept_tail % (listener->rx_now.bytes() / 4)].store(theirs.line);
+  auto* ring = reinterpret_cast<shm::AcceptEntry*>(listener->segment->view.ring(listener->rx_now));
+  const std::uint32_t generation = there.generation.load();
+  there.claim.store(shm::make_claim(generation, shm::kUnclaimed));
+  ring[listener->accept_tail % (listener->rx_now.bytes() / sizeof(shm::AcceptEntry))].store(
+      shm::make_claim(generation, theirs.line));
   accepting.rx_tail.store(++listener->accept_tail, std::memory_order_release);
   hint(*listener, true, false);
 }

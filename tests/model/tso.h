@@ -29,6 +29,8 @@ enum class Op : std::uint8_t {
   kFetchOr,    ///< reg[b] = word[a]; word[a] |= c, as one step
   kFetchAnd,   ///< reg[b] = word[a]; word[a] &= ~c, as one step
   kFetchAdd,   ///< reg[b] = word[a]; word[a] += c, as one step (also a doorbell's write)
+  kCas,        ///< if word[a] == reg[b] then word[a] += c, as one step
+  kMayEnd,     ///< goes on, or ends the thread here (it is killed)
   kWaitDrain,  ///< system call: sleeps until word[a] != 0, then sets it to 0
   kSet,        ///< reg[a] = c
   kAdd,        ///< reg[a] += c
@@ -162,6 +164,16 @@ class Checker {
         if (at.op == Op::kFetchAnd) memory = static_cast<Word>(memory & ~at.c);
         if (at.op == Op::kFetchAdd) memory = static_cast<Word>(memory + at.c);
         break;
+      case Op::kCas:
+        if (!drained) return true;
+        if (memory == thread.reg[at.b]) memory = static_cast<Word>(memory + at.c);
+        break;
+      case Op::kMayEnd: {
+        State ended = state;
+        ended.threads[t].pc = static_cast<std::uint8_t>(programs_[t].size() - 1);
+        next.push_back(ended);
+        break;
+      }
       case Op::kWaitDrain:
         if (!drained || memory == 0) return true;
         memory = 0;

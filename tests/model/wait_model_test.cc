@@ -289,5 +289,47 @@ TEST(RenewProtocol, NeedsTheLookAtTheTail) {
   EXPECT_TRUE(run_renew(steps, true).assertion_failed);
 }
 
+// --- accepting: two processes take from one accept ring, and one may be killed at any instant ---
+
+constexpr int kHead = kData, kFirst = kEpoch, kSecond = kBell;  // rx_head, claims of two entries
+
+// Takes until rx_head has reached 2. `claim_first`: as libtoe does, the other order loses entries.
+Program taker(bool claim_first, bool mortal) {
+  Assembler code;
+  const auto die = [&] {
+    if (mortal) code.add(Op::kMayEnd);
+  };
+  code.add(Op::kSet, r4, 0, 1).add(Op::kSet, r5, 0, 2).place("look");
+  die();
+  code.add(Op::kLoad, kHead, r0).jump(Op::kIfEqual, "done", r0, r5);
+  code.jump(Op::kIfEqual, "second", r0, r4);
+  for (const int entry : {kFirst, kSecond}) {
+    if (entry == kSecond) code.place("second");
+    if (claim_first) {
+      code.add(Op::kFetchOr, entry, r1, 1);  // 0: it is mine
+      die();
+      code.add(Op::kCas, kHead, r0, 1);
+    } else {
+      code.add(Op::kCas, kHead, r0, 1);
+      die();
+      code.add(Op::kFetchOr, entry, r1, 1);
+    }
+    code.jump(Op::kGoto, "look");
+  }
+  code.place("done");
+  if (!mortal) code.add(Op::kAssertNot, kFirst, 0, 0).add(Op::kAssertNot, kSecond, 0, 0);
+  return code.add(Op::kEnd).build();
+}
+
+TEST(AcceptProtocol, LosesNoConnectionWhenATakerIsKilled) {
+  const Outcome outcome = Checker({taker(true, true), taker(true, false)}).explore();
+  EXPECT_TRUE(outcome.good());
+  EXPECT_GT(outcome.states, 50u);
+}
+
+TEST(AcceptProtocol, NeedsTheClaimBeforeTheHeadMoves) {
+  EXPECT_TRUE(Checker({taker(false, true), taker(false, false)}, true).explore().assertion_failed);
+}
+
 }  // namespace
 }  // namespace toe::model
