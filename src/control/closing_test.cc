@@ -93,6 +93,26 @@ TEST_F(ClosingTest, TimeWaitAnswersAndExpires) {
   EXPECT_EQ(last_sent().flags, wire::kRst);
 }
 
+TEST_F(ClosingTest, TimeWaitAnswersWhatMayBeAnAnswerAtABoundedRate) {
+  accepted();
+  end_in_time_wait();
+  peer_clock = 6000;
+  const auto answers = [&](const wire::TcpSegmentHeader& h) {
+    const std::size_t before = world.sent.size();
+    for (int i = 0; i < 100; ++i) receive(h);
+    return world.sent.size() - before;
+  };
+  const auto empty = from_peer(40000, wire::kAck, rcv_nxt - 7, snd_nxt);
+  auto old_syn = from_peer(40000, wire::kSyn, rcv_nxt + 100);
+  old_syn.options.tsval = 1;
+  EXPECT_EQ(answers(empty), 1u);
+  EXPECT_EQ(answers(old_syn), 0u) << "one bound for both";
+  pass(millis(501));
+  EXPECT_EQ(answers(old_syn), 1u);
+  EXPECT_EQ(answers(from_peer(40000, wire::kFin | wire::kAck, rcv_nxt - 1, snd_nxt)), 100u)
+      << "a peer that repeats its FIN waits for the answer";
+}
+
 TEST_F(ClosingTest, TimeWaitGivesWayToALaterSyn) {
   accepted();
   end_in_time_wait();

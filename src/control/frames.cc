@@ -76,6 +76,10 @@ bool Control::Impl::on_time_wait(std::uint32_t record, const wire::TcpSegment& s
   } else if (s.seq_length() == 0 && s.seq == r.rcv_nxt) {
     return false;  // an acceptable ACK: nothing to answer
   }
+  // What carries data or a FIN was sent again and waits for its ACK; the rest may be an answer to
+  // our own answer.
+  const bool repeats = s.seq_length() != 0 && (s.flags & wire::kSyn) == 0;
+  if (!repeats && !time_wait.may_answer(record, now)) return false;
   if ((s.flags & wire::kFin) != 0 && !old) time_wait.restart(record, now);
   wire::TcpSegmentHeader h = wire::reply_header(s);
   h.flags = wire::kAck;

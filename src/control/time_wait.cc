@@ -5,6 +5,8 @@
 namespace toe::control {
 namespace {
 
+constexpr std::uint32_t kAnswerIntervalMs = 500;  // as Linux tcp_invalid_ratelimit
+
 std::uint32_t millisecond_clock(Time t) { return static_cast<std::uint32_t>(t.ns / 1'000'000); }
 
 }  // namespace
@@ -29,11 +31,19 @@ std::uint32_t TimeWaitTable::add(const TimeWaitRecord& record, Time now) {
     return kNil;
   }
   records_[i] = record;
+  records_[i].answered_ms = millisecond_clock(now) - kAnswerIntervalMs;
   used_[i] = true;
   ++count_;
   index_.insert(record.key, i);
   link_last(i, now);
   return i;
+}
+
+bool TimeWaitTable::may_answer(std::uint32_t i, Time now) {
+  const std::uint32_t clock = millisecond_clock(now);
+  if (clock - records_[i].answered_ms < kAnswerIntervalMs) return false;
+  records_[i].answered_ms = clock;
+  return true;
 }
 
 void TimeWaitTable::restart(std::uint32_t i, Time now) {

@@ -19,6 +19,7 @@ struct TimeWaitRecord {
   std::uint32_t snd_nxt = 0;
   std::uint32_t rcv_nxt = 0;
   std::uint32_t ts_recent = 0;
+  std::uint32_t answered_ms = 0;  ///< when it last answered what needs no answer
   std::uint32_t expires_ms = 0;  ///< low 32 bits of the millisecond clock; the list gives the order
   std::uint32_t next = kNil;
   std::uint32_t prev : 31 = kNil >> 1;
@@ -35,6 +36,8 @@ class TimeWaitTable {
   /// Adds a record (its links and expiry are set here) and returns its number; kNil when full.
   /// REQUIRES: the key is absent.
   std::uint32_t add(const TimeWaitRecord& record, Time now);
+  /// True when record `i` may answer a segment that needs no answer (RFC 5961 section 7).
+  bool may_answer(std::uint32_t i, Time now);
   /// Starts the wait anew (the peer's FIN came again).
   void restart(std::uint32_t i, Time now);
   void remove(std::uint32_t i);
