@@ -34,29 +34,29 @@ class FilesTest : public ::testing::Test {
 TEST_F(FilesTest, OneHolderOfALock) {
   const std::string path = folder_ + "/a.lock";
   {
-    Result<LockFile> first = LockFile::acquire(path);
+    Result<LockFile> first = LockFile::acquire(path, "taken");
     ASSERT_TRUE(first.ok()) << first.error().text;
-    Result<LockFile> second = LockFile::acquire(path);
+    Result<LockFile> second = LockFile::acquire(path, "taken");
     ASSERT_FALSE(second.ok());
     EXPECT_EQ(second.error().text,
-              "an engine of this name is running already, pid " + std::to_string(::getpid()));
+              "taken, pid " + std::to_string(::getpid()));
   }
   EXPECT_FALSE(std::filesystem::exists(path));
-  EXPECT_TRUE(LockFile::acquire(path).ok());
+  EXPECT_TRUE(LockFile::acquire(path, "taken").ok());
 }
 
 TEST_F(FilesTest, ALockWhoseHolderDiedIsTaken) {
   const std::string path = folder_ + "/a.lock";
   const pid_t child = ::fork();
   if (child == 0) {
-    Result<LockFile> lock = LockFile::acquire(path);
+    Result<LockFile> lock = LockFile::acquire(path, "taken");
     ::_exit(lock.ok() ? 0 : 1);  // without destructors, as a killed engine
   }
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_EQ(status, 0);
   ASSERT_TRUE(std::filesystem::exists(path));
-  EXPECT_TRUE(LockFile::acquire(path).ok());
+  EXPECT_TRUE(LockFile::acquire(path, "taken").ok());
 }
 
 TEST_F(FilesTest, RunDirectory) {

@@ -35,14 +35,13 @@ bool still_there(int fd, const std::string& path) {
 
 }  // namespace
 
-Result<LockFile> LockFile::acquire(const std::string& path) {
+Result<LockFile> LockFile::acquire(const std::string& path, const std::string& taken) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
     if (!fd.valid()) return failure("cannot open " + path);
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) return failure("cannot lock " + path);
-      return Error{EBUSY, fmt::format("an engine of this name is running already, pid {}",
-                                      read_pid(fd.get()))};
+      return Error{EBUSY, fmt::format("{}, pid {}", taken, read_pid(fd.get()))};
     }
     if (!still_there(fd.get(), path)) continue;
     const std::string pid = fmt::format("{}\n", ::getpid());

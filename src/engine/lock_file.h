@@ -1,5 +1,5 @@
-// One engine per name: a locked file beside the control socket tells a live engine from what a
-// dead one left behind.
+// One engine per name, and one per device: a locked file beside the control socket tells a live
+// engine from what a dead one left behind.
 #ifndef TOE_ENGINE_LOCK_FILE_H_
 #define TOE_ENGINE_LOCK_FILE_H_
 
@@ -13,8 +13,8 @@ namespace toe::engine {
 /// Held while the object lives; the file is removed with it.
 class LockFile {
  public:
-  /// Fails with EBUSY, naming the process, when another engine holds the lock.
-  static Result<LockFile> acquire(const std::string& path);
+  /// Fails with EBUSY, saying `taken` and the process, when another engine holds the lock.
+  static Result<LockFile> acquire(const std::string& path, const std::string& taken);
 
   LockFile() = default;
   ~LockFile();

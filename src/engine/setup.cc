@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "engine/clock.h"
+#include "engine/log.h"
 #include "engine/net/device.h"
 #include "engine/net/netfilter.h"
 #include "engine/privileges.h"
@@ -89,9 +90,17 @@ Status Engine::look_at_machine() {
 }
 
 Status Engine::claim_name() {
-  const std::string base = settings_.text("rundir") + "/" + settings_.text("name");
-  return in_order([&] { return make_directory(settings_.text("rundir")); },
-                  [&] { return take(LockFile::acquire(base + ".lock"), lock_); });
+  const std::string& directory = settings_.text("rundir");
+  const std::string name = fmt::format("{}/{}.lock", directory, settings_.text("name"));
+  const std::string device =
+      fmt::format("{}/.device-{}-{}.lock", directory, netns_cookie_, device_.ifindex);
+  const std::string taken = device_.name + " is served by another engine already";
+  return in_order(
+      [&] { return make_directory(directory); },
+      [&] {
+        return take(LockFile::acquire(name, "an engine of this name is running already"), lock_);
+      },
+      [&] { return take(LockFile::acquire(device, taken), device_lock_); });
 }
 
 Status Engine::start_guardian(const ProcessTitle& title) {
@@ -118,7 +127,12 @@ Status Engine::steer() {
   // The program first: where its hook is decides in which mode the socket may work.
   status = in_order([&] { return steering_->attach(); },
                     [&] { return steering_->set_socket(0, port_->fd()); });
-  if (status.ok()) port_->set_generic(steering_->generic());
+  if (!status.ok()) return status;
+  port_->set_generic(steering_->generic());
+  if (steering_->generic()) {
+    spdlog::warn("the driver of {} has no XDP: the kernel's generic (skb) mode serves, slower",
+                 device_.name);
+  }
   return status;
 }
 

@@ -48,6 +48,7 @@ class Engine {
   port::Device device_;
   std::vector<IpAddr> addresses_;
   LockFile lock_;
+  LockFile device_lock_;
   SharedFlows flows_;
   Guardian guardian_;
   std::unique_ptr<port::AfXdpPort> port_;

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 
 import harness
 from harness import (FLEXTOE, SERVER, SERVER_DEV, Skipped, case, check, echo_server,
@@ -28,7 +29,10 @@ def second_engine(bed):
     """The same name, and another name on the same device."""
     need_engine()
     one_sentence(attempt(bed, "run", "--dev", SERVER_DEV), 1, str(bed.engine.pid))
-    one_sentence(attempt(bed, "run", "--dev", SERVER_DEV, "--name", "other"), 1, SERVER_DEV)
+    started = time.monotonic()
+    done = attempt(bed, "run", "--dev", SERVER_DEV, "--name", "other")
+    one_sentence(done, 1, SERVER_DEV, str(bed.engine.pid))
+    check(time.monotonic() - started < 2, "the refusal took its time")
     check(bed.engine.ask("status")["dev"] == SERVER_DEV, "the first engine is gone")
 
 
@@ -40,6 +44,25 @@ def stale_socket(bed):
     one_sentence(attempt(bed, "status"), 1)
     bed.engine = harness.Engine(bed.lab)
     check(bed.engine.ask("status")["pid"] == bed.engine.pid, "not the new engine's status")
+
+
+@case
+def generic_mode(bed):
+    """A device whose driver has no XDP is served, with one line that says what is lost."""
+    need_engine()
+    bed.server.ip("link", "add", "plain0", "type", "bridge")
+    bed.server.ip("addr", "add", "10.78.0.1/24", "dev", "plain0")
+    bed.server.ip("link", "set", "plain0", "up")
+    other = bed.server.start([FLEXTOE, "run", "--dev", "plain0", "--name", "plain"])
+    harness.wait_for(lambda: "ready" in other.output() or not other.running(), 15,
+                     lambda: "the engine's ready line\n" + other.output())
+    check(other.running(), other.output())
+    warnings = [line for line in other.output().splitlines() if "warn" in line]
+    check(len(warnings) == 1 and "plain0" in warnings[0] and "generic" in warnings[0],
+          f"not one warning: {warnings}")
+    check(bed.engine.ask("status", "--name", "plain")["xdp"] == "generic", "status hides it")
+    check(bed.engine.ask("status")["xdp"] == "driver", "the other engine's mode is wrong")
+    check(other.stop() == 0, other.output())
 
 
 @case
