@@ -104,8 +104,7 @@ void Control::Impl::on_context(const Request& r) {
   if (segment == nullptr || segment->removing || !may_use(*c, index_of(r.segment))) {
     return refuse(r.client, r.tag, shm::KernelReason::kInternal, EINVAL);
   }
-  const std::uint32_t slot =
-      busy() ? 0 : segment->open_context({r.client, r.doorbell, r.tag});
+  const std::uint32_t slot = busy() ? 0 : segment->open_context({r.client, r.doorbell, r.tag});
   if (slot == 0) return refuse(r.client, r.tag, shm::KernelReason::kLimit, 0);
   flow::Command command = make_command(flow::Command::Kind::kOpenContext);
   command.segment = r.segment;

@@ -26,7 +26,7 @@ const Congestion* default_algorithm(const Options& o) {
 
 }  // namespace
 
-Control::Impl::Impl(const Options& o, const Secrets& s, const Links& l)
+State::State(const Options& o, const Secrets& s, const Links& l)
     : options(o),
       secrets(s),
       links(l),

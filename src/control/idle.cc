@@ -59,7 +59,7 @@ void Control::Impl::rest(std::uint32_t id) {
   const bool renew_rx = rx > kKeptPages;
   const bool renew_tx = tx > kKeptPages || tx + (renew_rx ? 0 : rx) > kKeptPages;
   const std::uint64_t read = segment.line(c.line).rx_head.load(std::memory_order_relaxed);
-  const bool rx_empty = p.ooo.empty() && read == p.rcv_nxt && !c.rx_old.valid();
+  const bool rx_empty = p.ranges == 0 && read == p.rcv_nxt && !c.rx_old.valid();
   const bool tx_empty = p.snd_una >= p.snd_end && !c.tx_old.valid();
   if ((renew_rx && !rx_empty) || (renew_tx && !tx_empty)) c.idle_at = now + kLookAgain;
   bool done = true;
@@ -88,8 +88,8 @@ bool Control::Impl::renew_ring(std::uint32_t id, bool rx) {
   (rx ? c.rx_old : c.tx_old) = ring;
   ring = fresh;
   counters.rings_renewed.fetch_add(1, std::memory_order_relaxed);
-  flow::Command command = make_command(rx ? flow::Command::Kind::kOfferRxRing
-                                          : flow::Command::Kind::kRenewTxRing);
+  flow::Command command =
+      make_command(rx ? flow::Command::Kind::kOfferRxRing : flow::Command::Kind::kRenewTxRing);
   command.flow = FlowId{id};
   command.ring = fresh;
   commands.push(command);

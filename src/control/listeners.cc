@@ -110,7 +110,8 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   const std::uint32_t id = free_listeners.back();
   const std::uint32_t backlog = std::min(r.backlog, kMaxBacklog);
   // Linux lets backlog + 1 connections in; the ring must have an entry for each.
-  const std::uint32_t bytes = std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * kAcceptEntryBytes));
+  const std::uint32_t bytes =
+      std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * kAcceptEntryBytes));
   shm::RingRef ring = take_ring(segment, segment.uid(), bytes);
   const std::uint32_t line = ring.valid() ? segment.take_line(LineUse::Kind::kListener, id) : 0;
   if (line == 0) {

@@ -96,7 +96,7 @@ struct Conn {
   bool aborting = false;     ///< kAbort is pushed
   bool wants_rx = false;     ///< a larger ring once the last switch is over
   bool wants_tx = false;
-  bool watched = false;  ///< kWatch is pushed and kActive has not come
+  bool watched = false;   ///< kWatch is pushed and kActive has not come
   bool verified = false;  ///< the cookie was read from a socket that was shown
   bool passive = false;
   bool indexed = false;  ///< found by its key

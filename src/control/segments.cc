@@ -13,17 +13,18 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // To zero: all words but generation, state, and the hinted bits, which stay true while a hint for
 // the line's last use lies in a queue.
 void reset_line(shm::Line& l) {
-  for (auto* w :
-       {&l.rx_tail, &l.tx_una, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
-        &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.claim, &l.cookie}) {
+  for (auto* w : {&l.rx_tail, &l.tx_una, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
+                  &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.claim, &l.cookie}) {
     w->store(0, kRelaxed);
   }
-  for (auto* w :
-       {&l.flags,      &l.error,           &l.rx_epoch,      &l.rx_ring[0],  &l.rx_ring[1],
-        &l.tx_offered, &l.tx_ring[0],      &l.tx_ring[1],    &l.mss,         &l.tx_taken,
-        &l.app_flags,  &l.tx_writing,      &l.spare,         &l.rx_lock,
-        &l.tx_lock,    &l.error_taken,     &l.options_epoch, &l.keep_idle_s, &l.keep_interval_s,
-        &l.keep_count, &l.user_timeout_ms, &l.linger_s,      &l.rcvbuf,      &l.sndbuf}) {
+  for (auto* w : {&l.flags,           &l.error,         &l.rx_epoch,
+                  &l.rx_ring[0],      &l.rx_ring[1],    &l.tx_offered,
+                  &l.tx_ring[0],      &l.tx_ring[1],    &l.mss,
+                  &l.tx_taken,        &l.app_flags,     &l.tx_writing,
+                  &l.spare,           &l.rx_lock,       &l.tx_lock,
+                  &l.error_taken,     &l.options_epoch, &l.keep_idle_s,
+                  &l.keep_interval_s, &l.keep_count,    &l.user_timeout_ms,
+                  &l.linger_s,        &l.rcvbuf,        &l.sndbuf}) {
     w->store(0, kRelaxed);
   }
   for (int i = 0; i < 16; ++i) {

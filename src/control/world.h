@@ -61,22 +61,22 @@ struct Dump;
 /// From the engine's other threads (already checked by them), or from the simulator.
 struct Request {
   enum class Kind : std::uint8_t {
-    kJoin,         ///< client, uid, pid, segment, base: a process attached with its first segment
-    kSegment,      ///< client, segment, base: the segment asked for by World::want_segment
-    kLeave,        ///< client: its process is gone (control socket closed)
-    kContext,      ///< client, tag, segment, doorbell, known_doorbell: open a context
-    kListen,       ///< client, tag, cookie, local, options, backlog, v6only, reuseport
-    kMarked,       ///< cookie: steering of the listener's port is complete; error != 0: failed
-    kConnect,      ///< client, tag, cookie, local (bound or any), remote, options
-    kShow,         ///< client, tag, count, cookies: which lines belong to these sockets?
-    kInfo,         ///< client, tag, segment, line
-    kOption,       ///< client, tag, segment, line, level, name, value
-    kRoute,        ///< remote: new or changed answer to World::want_route
-    kHeldPort,     ///< local, local_port: a port for outgoing connections; error != 0: none
+    kJoin,           ///< client, uid, pid, segment, base: a process attached with its first segment
+    kSegment,        ///< client, segment, base: the segment asked for by World::want_segment
+    kLeave,          ///< client: its process is gone (control socket closed)
+    kContext,        ///< client, tag, segment, doorbell, known_doorbell: open a context
+    kListen,         ///< client, tag, cookie, local, options, backlog, v6only, reuseport
+    kMarked,         ///< cookie: steering of the listener's port is complete; error != 0: failed
+    kConnect,        ///< client, tag, cookie, local (bound or any), remote, options
+    kShow,           ///< client, tag, count, cookies: which lines belong to these sockets?
+    kInfo,           ///< client, tag, segment, line
+    kOption,         ///< client, tag, segment, line, level, name, value
+    kRoute,          ///< remote: new or changed answer to World::want_route
+    kHeldPort,       ///< local, local_port: a port for outgoing connections; error != 0: none
     kPagesReturned,  ///< segment, ring: return_pages is done
-    kAddressGone,  ///< local: DEV lost this address
-    kDump,         ///< dump
-    kStop,         ///< clean exit: refuse new connections, end the others
+    kAddressGone,    ///< local: DEV lost this address
+    kDump,           ///< dump
+    kStop,           ///< clean exit: refuse new connections, end the others
   };
   Kind kind = Kind::kLeave;
   bool v6only = false;

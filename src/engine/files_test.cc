@@ -38,8 +38,7 @@ TEST_F(FilesTest, OneHolderOfALock) {
     ASSERT_TRUE(first.ok()) << first.error().text;
     Result<LockFile> second = LockFile::acquire(path, "taken");
     ASSERT_FALSE(second.ok());
-    EXPECT_EQ(second.error().text,
-              "taken, pid " + std::to_string(::getpid()));
+    EXPECT_EQ(second.error().text, "taken, pid " + std::to_string(::getpid()));
   }
   EXPECT_FALSE(std::filesystem::exists(path));
   EXPECT_TRUE(LockFile::acquire(path, "taken").ok());

@@ -34,11 +34,11 @@ struct Command {
     kAbort,          ///< flow, error, reset: end it now, with an RST to the peer if `reset`
     kOfferRxRing,    ///< flow, ring: switch receiving to this larger ring
     kOfferTxRing,    ///< flow, ring: offer this larger send ring to the application
-    kRenewTxRing,    ///< flow, ring: kOfferTxRing for a flow at rest: the present ring comes back at
-                     ///< once (kTxRingFree) unless the application is writing into it
-    kWatch,          ///< flow: say kActive when its bytes move again
-    kNotify,         ///< segment, line: control changed the line; hint whoever is interested
-    kSetMss,         ///< flow, mss: path MTU changed
+    kRenewTxRing,  ///< flow, ring: kOfferTxRing for a flow at rest: the present ring comes back at
+                   ///< once (kTxRingFree) unless the application is writing into it
+    kWatch,        ///< flow: say kActive when its bytes move again
+    kNotify,       ///< segment, line: control changed the line; hint whoever is interested
+    kSetMss,       ///< flow, mss: path MTU changed
   };
   Kind kind;
   bool reset = false;
@@ -50,7 +50,7 @@ struct Command {
   std::uint32_t doorbell = 0;  ///< number that comes back in Pipeline::doorbells()
   std::uint32_t error = 0;
   ClientId client = kNoClient;
-  shm::RingRef ring{};             ///< kOffer*Ring; kInstall: the listener's accept ring
+  shm::RingRef ring{};  ///< kOffer*Ring; kInstall: the listener's accept ring
   std::uint32_t generation = 0;
   std::uint64_t accept_index = 0;  ///< kInstall with `line` (never read from shared memory)
   std::uint8_t* base = nullptr;

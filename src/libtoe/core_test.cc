@@ -132,8 +132,7 @@ TEST(Listener, NeverHandsOutALineThatCannotBe) {
   TestSegment t;
   shm::Line& line = t.segment.view.line(9);
   line.rx_ring[0] = TestSegment::ring(4, 12).word;
-  auto* ring =
-      reinterpret_cast<shm::AcceptEntry*>(t.segment.view.ring(TestSegment::ring(4, 12)));
+  auto* ring = reinterpret_cast<shm::AcceptEntry*>(t.segment.view.ring(TestSegment::ring(4, 12)));
   Listener listener;
   listener.attach(&t.lane, 9);
   ring[0] = shm::kLines;

@@ -143,8 +143,8 @@ constexpr std::uint32_t claim_generation(std::uint64_t claim) {
 constexpr std::uint32_t claim_owner(std::uint64_t claim) {
   return static_cast<std::uint32_t>(claim);
 }
-inline constexpr std::uint32_t kUnclaimed = 0;           ///< waits; 1 + context slot: a process
-inline constexpr std::uint32_t kEngineClaim = ~0u;       ///< ended before anybody took it
+inline constexpr std::uint32_t kUnclaimed = 0;      ///< waits; 1 + context slot: a process
+inline constexpr std::uint32_t kEngineClaim = ~0u;  ///< ended before anybody took it
 using AcceptEntry = std::atomic<std::uint64_t>;
 
 /// Operation of a hint. An entry is line | (op << 24).

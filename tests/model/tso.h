@@ -128,6 +128,17 @@ class Checker {
     return state.memory[word];
   }
 
+  static void modify(const Instruction& at, Word& memory, Word& reg) {
+    if (at.op == Op::kCas) {
+      if (memory == reg) memory = static_cast<Word>(memory + at.c);
+      return;
+    }
+    reg = memory;
+    if (at.op == Op::kFetchOr) memory = static_cast<Word>(memory | at.c);
+    if (at.op == Op::kFetchAnd) memory = static_cast<Word>(memory & ~at.c);
+    if (at.op == Op::kFetchAdd) memory = static_cast<Word>(memory + at.c);
+  }
+
   // Executes one instruction of thread t if it can run. False: an assertion failed.
   bool step(const State& state, std::size_t t, std::vector<State>& next) const {
     const Thread& before = state.threads[t];
@@ -158,22 +169,14 @@ class Checker {
       case Op::kFetchOr:
       case Op::kFetchAnd:
       case Op::kFetchAdd:
-        if (!drained) return true;
-        thread.reg[at.b] = memory;
-        if (at.op == Op::kFetchOr) memory = static_cast<Word>(memory | at.c);
-        if (at.op == Op::kFetchAnd) memory = static_cast<Word>(memory & ~at.c);
-        if (at.op == Op::kFetchAdd) memory = static_cast<Word>(memory + at.c);
-        break;
       case Op::kCas:
         if (!drained) return true;
-        if (memory == thread.reg[at.b]) memory = static_cast<Word>(memory + at.c);
+        modify(at, memory, thread.reg[at.b]);
         break;
-      case Op::kMayEnd: {
-        State ended = state;
-        ended.threads[t].pc = static_cast<std::uint8_t>(programs_[t].size() - 1);
-        next.push_back(ended);
+      case Op::kMayEnd:
+        next.push_back(state);
+        next.back().threads[t].pc = static_cast<std::uint8_t>(programs_[t].size() - 1);
         break;
-      }
       case Op::kWaitDrain:
         if (!drained || memory == 0) return true;
         memory = 0;

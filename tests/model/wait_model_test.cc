@@ -9,18 +9,18 @@ namespace toe::model {
 namespace {
 
 enum Shared : int {
-  kData,      // published items
-  kEpoch,     // the sleeper's epoch
-  kBell,      // bytes in the doorbell pipe
-  kRung,      // last rung epoch, shared by the producers
-  kHinted,    // bit of the context in Line::hinted_*
-  kTail,      // queue
-  kInterest,  // bit of the context in Line::rx_interest
-  kWriting,   // tx_writing
-  kOffered,   // tx_offered
-  kOldRing,   // ghost: which write copied into the ring before the offer
-  kTakenBack, // ghost: the engine has taken that ring back
-  kData2,     // a second producer's items
+  kData,       // published items
+  kEpoch,      // the sleeper's epoch
+  kBell,       // bytes in the doorbell pipe
+  kRung,       // last rung epoch, shared by the producers
+  kHinted,     // bit of the context in Line::hinted_*
+  kTail,       // queue
+  kInterest,   // bit of the context in Line::rx_interest
+  kWriting,    // tx_writing
+  kOffered,    // tx_offered
+  kOldRing,    // ghost: which write copied into the ring before the offer
+  kTakenBack,  // ghost: the engine has taken that ring back
+  kData2,      // a second producer's items
 };
 
 struct Steps {

@@ -13,8 +13,9 @@ namespace toe::sim {
   X(frame_lost) X(burst_lost) X(queue_overflow)                                                   \
   X(frame_duplicated) X(frame_reordered) X(frame_delayed) X(frame_corrupted) X(corruption_found)  \
       X(rto) X(fast_retransmit) X(zero_window) X(window_probe) X(delayed_ack) X(out_of_order)     \
-          X(ring_switch_rx) X(ring_switch_tx) X(ring_renewed) X(keepalive_probe) X(challenge_ack) X(syn_repeated) \
-              X(listener_late) X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
+          X(ring_switch_rx) X(ring_switch_tx) X(ring_renewed) X(keepalive_probe)                  \
+              X(challenge_ack) X(syn_repeated) X(listener_late)                                   \
+              X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
                       X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
 // clang-format on
