@@ -125,6 +125,29 @@ def through(points, serving, ipv6):
     return harness.bed_options(wired=True)(run)
 
 
+@case
+@harness.bed_options(wired=True)
+def everything_at_once(bed):
+    """Messages of many connections and whole short connections; every byte is compared."""
+    need_engine()
+    bed.serve(harness.echo_server("level", f"[::]:{OURS}"), OURS)
+    harm = ("select=tcp,loss=2%,burst=0.2%/50%,duplicate=2%,reorder=5%,corrupt=2%,delay=2ms,"
+            "jitter=1ms,rate=100Mbit,queue=100")
+    loads = {"messages": ["-c", "16", "-n", "1000", "--size", "3000"],
+             "connections": ["-c", "16", "-n", "300", "--size", "100", "--connects",
+                             "--sources", CLIENT]}
+    for name, load in loads.items():
+        with wire(bed.lab, harm, seed=1), bed.engine_opens():
+            done = bed.client.run([client_program("echoload"), "--server", f"{SERVER}:{OURS}",
+                                   *load], seconds=100)
+        found = json.loads(done.stdout)
+        check(not found["failed"], f"{name}: {found['reason']}")
+        print(f"{name}: {found['operations']} in {found['seconds']:.1f} s, longest stand "
+              f"{found['longest_stand_s']:.2f} s", flush=True)
+    with wire(bed.lab):
+        bed.wait_no_connections(30)
+
+
 for _serving in (True, False):
     for _ipv6 in (False, True):
         for _name, _points in (("loss_20ms", LOSS_20), ("loss_100ms", LOSS_100),
