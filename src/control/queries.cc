@@ -89,6 +89,8 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   info.snd_mss = p.mss;
   info.rcv_mss = p.rcv_mss;
   info.unacked = static_cast<std::uint32_t>((p.snd_max - std::min(p.snd_una, p.snd_max)) / mss);
+  info.lost = (p.loss.lost + mss - 1) / mss;
+  info.retrans = (p.loss.resent + mss - 1) / mss;
   info.pmtu = c.port_mtu;
   info.rtt_us = to_us(p.srtt);
   info.rttvar_us = to_us(p.rttvar);

@@ -33,6 +33,16 @@ class Counter {
   X(bytes_out)         /* payload bytes sent for the first time */          \
   X(retransmitted)     /* segments sent again */                            \
   X(out_of_order)      /* segments stored beyond a gap */                   \
+  X(sack_recoveries)   /* fast recoveries with SACK entered */              \
+  X(tail_probes)       /* tail loss probes sent */                          \
+  X(probe_repairs)     /* of these, so many repaired a loss */              \
+  X(reorder_waits)     /* losses found by RACK's reordering timer */        \
+  X(reorderings)       /* flows in which reordering was seen */             \
+  X(undone_by_time)    /* reductions undone by an echoed timestamp */       \
+  X(undone_by_dsack)   /* reductions undone by reported duplicates */       \
+  X(dsacks_in)         /* duplicates reported by peers */                   \
+  X(bad_sacks)         /* SACK blocks that cannot be true */                \
+  X(no_board)          /* times no scoreboard was to be had */              \
   X(duplicate_acks)    /* duplicate ACKs counted */                         \
   X(pure_acks_out)     /* ACKs without payload sent */                      \
   X(dsacks_out)        /* duplicates reported to peers */                   \

@@ -161,7 +161,7 @@ void end(Step& t, flow::Event::Close how, std::uint32_t error) {
   ProtocolSlice& s = t.s;
   s.closed = true;
   give_back(t.pools, s);
-  s.rto_at = s.persist_at = s.keepalive_at = Time::never();
+  s.rto_at = s.probe_at = s.persist_at = s.keepalive_at = Time::never();
   s.ack_now = s.ack_now && how == flow::Event::Close::kTimeWait;
   publish(t);
   t.out.hint_rx = t.out.hint_tx = true;
@@ -182,7 +182,9 @@ void end_if_done(Step& t) {
 
 void give_back(RecoveryPools& pools, ProtocolSlice& s) {
   if (s.ranges != 0) pools.ranges.give(s.ranges);
-  s.ranges = 0;
+  if (s.board != 0) pools.boards.give(s.board);
+  s.ranges = s.board = 0;
+  s.discount = 0;
   s.duplicate = {};
 }
 
@@ -196,9 +198,10 @@ void publish(Step& t) {
 
 void settle(Step& t) {
   ProtocolSlice& s = t.s;
-  const bool work = something_to_send(s);
+  const bool work = something_to_send(t);
   if (!work && !s.closed) start_persist(t);
-  const Time deadline = std::min(std::min(s.rto_at, s.persist_at), s.keepalive_at);
+  const Time deadline =
+      std::min(std::min(s.rto_at, s.probe_at), std::min(s.persist_at, s.keepalive_at));
   if (deadline < s.armed_until) {
     s.armed_until = deadline;
     t.out.arm_at = deadline;

@@ -35,11 +35,7 @@ Nanos rto_of(const ProtocolSlice& s) {
 }
 
 /// RFC 6298 section 2, with Linux's floor on the variance term.
-void take_rtt(Step& t, Nanos sample) {
-  ProtocolSlice& s = t.s;
-  if (sample.ns < 0) return;
-  note_round_rtt(t, sample);
-  s.min_rtt = std::min(s.min_rtt, sample);
+void smooth_rtt(ProtocolSlice& s, Nanos sample) {
   if (s.srtt.ns == 0) {
     s.srtt = sample;
     s.rttvar = sample / 2;
@@ -51,42 +47,43 @@ void take_rtt(Step& t, Nanos sample) {
   s.rto = rto_of(s);
 }
 
+void take_rtt(Step& t, Nanos sample) {
+  ProtocolSlice& s = t.s;
+  if (sample.ns < 0) return;
+  note_round_rtt(t, sample);
+  s.min_rtt = std::min(s.min_rtt, sample);
+  smooth_rtt(s, sample);
+}
+
+/// The echoed timestamp names the segment that was answered. If the first answer was lost, that is
+/// a later one than the one being timed: its round trip is shorter, and that is the one that
+/// counts.
+Nanos most_rtt(const Step& t, const RxSummary& seg) {
+  if (!t.s.ts_on || !seg.has_timestamp || seg.tsecr == 0) return {INT64_MAX};
+  const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + t.s.ts_offset;
+  const auto echoed_ms_ago = static_cast<std::int32_t>(now_ms - seg.tsecr);
+  return echoed_ms_ago < 0 ? Nanos{INT64_MAX} : millis(std::int64_t{echoed_ms_ago} + 1);
+}
+
 void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   if (s.timed_rtt && ack >= s.rtt_pos) {
     s.timed_rtt = false;
-    take_rtt(t, t.now - s.rtt_start);
-    return;
+    const Nanos sample = t.now - s.rtt_start;
+    const Nanos most = most_rtt(t, seg);
+    if (sample <= most) return take_rtt(t, sample);
+    return take_coarse_rtt(s, most);
   }
   watch_round_rtt(t, seg);
   // After a retransmission only the echoed timestamp tells which copy is acknowledged.
   if (s.timed_rtt || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0 || s.backoff == 0) return;
   const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + s.ts_offset;
-  take_rtt(t, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
-}
-
-/// The one fixed rule (RFC 5681 section 3.1, RFC 3465, RFC 9406 section 4.2).
-void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
-  if (!s.cwnd_limited || s.ca_state == flow::CaState::kRecovery) return;
-  if (s.cwnd < s.cc.ssthresh) {
-    const std::uint64_t most = std::uint64_t{s.cc.slow_start_limit} * s.mss;
-    const auto step = static_cast<std::uint32_t>(
-        std::min(acked, most) / std::max<std::uint8_t>(s.cc.slow_start_divisor, 1));
-    s.cwnd = std::min(s.cwnd + step, std::max(s.cc.ssthresh, s.cwnd));
-  } else {
-    const std::uint32_t per_segment =
-        std::max<std::uint32_t>(s.cc.cwnd_cnt == 0 ? s.cwnd : s.cc.cwnd_cnt, s.mss);
-    s.cwnd_acked += static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, s.cwnd));
-    while (s.cwnd_acked >= per_segment) {
-      s.cwnd_acked -= per_segment;
-      s.cwnd += s.mss;
-    }
-  }
-  s.cwnd = std::min(s.cwnd, s.cc.cwnd_cap);
+  take_coarse_rtt(s, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
 }
 
 void enter_recovery(Step& t) {
   ProtocolSlice& s = t.s;
+  prepare_undo(s);
   s.cc.ssthresh = ssthresh_after_loss(s);
   s.recover = s.snd_max;
   s.ca_state = flow::CaState::kRecovery;
@@ -94,19 +91,6 @@ void enter_recovery(Step& t) {
   s.rexmit_end = s.snd_una + s.mss;
   s.timed_rtt = false;  // Karn: the timed segment may be the lost one
   t.out.events |= Outcome::kLoss;
-}
-
-/// RFC 5681 section 2: an ACK that says nothing new while data is outstanding.
-void on_duplicate(Step& t) {
-  ProtocolSlice& s = t.s;
-  t.counters.duplicate_acks.add();
-  if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
-  if (s.ca_state == flow::CaState::kRecovery) {
-    s.cwnd += s.mss;  // RFC 6582 section 3.2 step 3: one more segment has left
-  } else if (s.dup_acks == kDupAckThreshold && s.ca_state == flow::CaState::kOpen &&
-             s.snd_una >= s.recover) {  // RFC 6582 step 1: not for losses already repaired
-    enter_recovery(t);
-  }
 }
 
 /// RFC 6582 section 3.2 steps 4 and 5.
@@ -133,37 +117,21 @@ void restart_rto(Step& t) {
 void end_round(Step& t) {
   ProtocolSlice& s = t.s;
   if (s.snd_una < s.round_end) return;
-  if (s.cwnd_limited || s.cc.every_round) report_round(t);
+  const bool steady = s.ca_state != flow::CaState::kRecovery;
+  if (steady && (s.cwnd_limited || s.cc.every_round)) report_round(t);
   s.round_end = s.snd_max;
   s.cwnd_limited = false;
 }
 
-void on_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
+/// The way of a connection without trouble.
+void take_plain_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   const std::uint64_t acked = ack - s.snd_una;
-  sample_rtt(t, seg, ack);
-  s.snd_una = ack;
-  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += acked;
-  s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
-  s.fin_acked = s.fin_queued && ack > s.snd_end;
-  s.dup_acks = 0;
-  if (s.backoff != 0) {
-    s.backoff = 0;
-    if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
-    t.out.events |= Outcome::kProgress;
-  }
-  if (s.ca_state == flow::CaState::kRecovery) {
-    recovery_ack(t, acked);
-  } else {
-    if (s.ca_state == flow::CaState::kLoss && ack >= s.recover) s.ca_state = flow::CaState::kOpen;
-    grow_cwnd(s, acked);
-  }
-  restart_rto(t);
-  end_round(t);
-  const std::uint64_t used = s.snd_end - std::min(s.snd_una, s.snd_end);
-  publish(t);
-  t.out.hint_tx = used * 3 <= std::uint64_t{s.snd_ring_bytes} * 2;
-  if (s.fin_acked && !fin_received(s) && s.orphan) t.out.events |= Outcome::kHalfClosed;
+  begin_advance(t, seg, ack);
+  if (s.ca_state != flow::CaState::kOpen) undo_by_time(t, seg);
+  reno_advance(t, acked);
+  if (s.board != 0 && !outstanding(s)) return_board(t);
+  finish_advance(t);
 }
 
 /// RFC 9293 section 3.10.7.4 and RFC 5961 section 5: [snd_una - max window, snd_max].
@@ -184,19 +152,100 @@ std::uint32_t ssthresh_after_loss(const ProtocolSlice& s) {
   return std::max(share, kMinCwndSegments * s.mss);
 }
 
+void take_coarse_rtt(ProtocolSlice& s, Nanos sample) {
+  if (sample.ns >= 0) smooth_rtt(s, std::max(sample, micros(1)));
+}
+
+/// The one fixed rule (RFC 5681 section 3.1, RFC 3465, RFC 9406 section 4.2).
+void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
+  if (!s.cwnd_limited || s.ca_state == flow::CaState::kRecovery) return;
+  if (s.cwnd < s.cc.ssthresh) {
+    const std::uint64_t most = std::uint64_t{s.cc.slow_start_limit} * s.mss;
+    const auto step = static_cast<std::uint32_t>(
+        std::min(acked, most) / std::max<std::uint8_t>(s.cc.slow_start_divisor, 1));
+    s.cwnd = std::min(s.cwnd + step, std::max(s.cc.ssthresh, s.cwnd));
+  } else {
+    const std::uint32_t per_segment =
+        std::max<std::uint32_t>(s.cc.cwnd_cnt == 0 ? s.cwnd : s.cc.cwnd_cnt, s.mss);
+    s.cwnd_acked += static_cast<std::uint32_t>(std::min<std::uint64_t>(acked, s.cwnd));
+    while (s.cwnd_acked >= per_segment) {
+      s.cwnd_acked -= per_segment;
+      s.cwnd += s.mss;
+    }
+  }
+  s.cwnd = std::min(s.cwnd, s.cc.cwnd_cap);
+}
+
+/// RFC 5681 section 2: an ACK that says nothing new while data is outstanding.
+void reno_duplicate(Step& t) {
+  ProtocolSlice& s = t.s;
+  t.counters.duplicate_acks.add();
+  if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
+  if (s.ca_state == flow::CaState::kRecovery) {
+    s.cwnd += s.mss;  // RFC 6582 section 3.2 step 3: one more segment has left
+  } else if (s.dup_acks == kDupAckThreshold && s.ca_state == flow::CaState::kOpen &&
+             s.snd_una >= s.recover) {  // RFC 6582 step 1: not for losses already repaired
+    enter_recovery(t);
+  }
+}
+
+void begin_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
+  ProtocolSlice& s = t.s;
+  sample_rtt(t, seg, ack);
+  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += ack - s.snd_una;
+  s.snd_una = ack;
+  s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
+  s.fin_acked = s.fin_queued && ack > s.snd_end;
+  s.dup_acks = 0;
+  if (s.backoff == 0) return;
+  s.backoff = 0;
+  if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
+  t.out.events |= Outcome::kProgress;
+}
+
+void reno_advance(Step& t, std::uint64_t acked) {
+  ProtocolSlice& s = t.s;
+  if (s.ca_state == flow::CaState::kRecovery) {
+    recovery_ack(t, acked);
+  } else {
+    if (s.ca_state == flow::CaState::kLoss && s.snd_una >= s.recover) {
+      s.ca_state = flow::CaState::kOpen;
+    }
+    grow_cwnd(s, acked);
+  }
+}
+
+void finish_advance(Step& t) {
+  ProtocolSlice& s = t.s;
+  restart_rto(t);
+  schedule_probe(t);
+  end_round(t);
+  const std::uint64_t used = s.snd_end - std::min(s.snd_una, s.snd_end);
+  publish(t);
+  t.out.hint_tx = used * 3 <= std::uint64_t{s.snd_ring_bytes} * 2;
+  if (s.fin_acked && !fin_received(s) && s.orphan) t.out.events |= Outcome::kHalfClosed;
+}
+
 bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq) {
   ProtocolSlice& s = t.s;
   const std::int64_t position = wire::unwrap({seg.ack}, {0}, s.snd_una);
   if (!ack_in_range(t, position)) return false;
-  if (position < static_cast<std::int64_t>(s.snd_una)) return true;  // old; its data may be new
+  const bool sacks = s.sack_on && seg.sack_count != 0;
+  if (position < static_cast<std::int64_t>(s.snd_una)) {  // old; its data and blocks may be new
+    if (sacks) take_careful_ack(t, {seg, s.snd_una, false});
+    return true;
+  }
   const auto ack = static_cast<std::uint64_t>(position);
   const std::uint32_t window_before = s.snd_wnd;
   update_window(t, seg, seq, ack);
-  if (ack > s.snd_una) {
-    on_advance(t, seg, ack);
-  } else if (outstanding(s) && seg.payload_length == 0 && (seg.flags & wire::kFin) == 0 &&
-             s.snd_wnd == window_before) {
-    on_duplicate(t);
+  const bool duplicate = ack == s.snd_una && outstanding(s) && seg.payload_length == 0 &&
+                         (seg.flags & wire::kFin) == 0 && s.snd_wnd == window_before;
+  if (sacks || s.careful || (duplicate && s.sack_on)) {
+    take_careful_ack(t, {seg, ack, duplicate});
+  } else if (ack > s.snd_una) {
+    take_plain_advance(t, seg, ack);
+  } else if (duplicate) {
+    reno_duplicate(t);
   }
   return true;
 }

@@ -11,15 +11,61 @@ namespace toe::datapath {
 inline constexpr Nanos kMaxRto = seconds(120);         ///< as Linux
 inline constexpr Nanos kOowAckInterval = millis(500);  ///< between ACKs for unacceptable segments
 inline constexpr Nanos kCorkLimit = millis(200);       ///< corked bytes wait no longer, as Linux
-inline constexpr std::uint8_t kMaxBackoff = 15;        ///< give-up, as Linux tcp_retries2
-inline constexpr std::uint8_t kDupAckThreshold = 3;    ///< RFC 5681 section 3.2
+inline constexpr std::uint8_t kMaxProbes = 15;         ///< unanswered, as Linux tcp_retries2
+/// Retransmissions go on so long, as Linux with tcp_retries2 = 15: what 15 timeouts take that begin
+/// at 200 ms and double up to 120 s; and 8 of them for a connection that no process holds.
+inline constexpr Nanos kGiveUp = millis(924'600);
+inline constexpr Nanos kGiveUpOrphan = millis(102'200);
+inline constexpr std::uint8_t kDupAckThreshold = 3;  ///< RFC 5681 section 3.2
 inline constexpr std::uint32_t kMinCwndSegments = 2;
 
 // protocol_ack.cc
 /// Takes the segment's acknowledgement and window. False: the segment must be dropped.
 bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq);
+/// The parts of taking in an acknowledgement of new bytes, around what it means for cwnd.
+void begin_advance(Step& t, const RxSummary& seg, std::uint64_t ack);
+void finish_advance(Step& t);
+/// What it means for cwnd without a scoreboard (RFC 5681, RFC 6582).
+void reno_advance(Step& t, std::uint64_t acked);
+void reno_duplicate(Step& t);
+/// Growth by the one fixed rule.
+void grow_cwnd(ProtocolSlice& s, std::uint64_t acked);
+/// Takes a round-trip sample that is only nearly exact: smoothed, but never the minimum.
+void take_coarse_rtt(ProtocolSlice& s, Nanos sample);
 /// Slow-start threshold after a loss: the flow's share of its window, at least two segments.
 std::uint32_t ssthresh_after_loss(const ProtocolSlice& s);
+
+// protocol_recovery.cc: loss recovery with SACK
+/// What an acknowledgement says beside its position.
+struct AckNews {
+  const RxSummary& seg;
+  std::uint64_t ack = 0;   ///< snd_una if it is an old one
+  bool duplicate = false;  ///< RFC 5681 section 2
+};
+/// Takes an acknowledgement of a flow that is careful, or that brings SACK blocks.
+void take_careful_ack(Step& t, const AckNews& news);
+/// The flow's scoreboard, borrowed if need be, with all outstanding bytes on it. Null: there is
+/// none to be had, or the bytes were sent again without one.
+Scoreboard* borrow_board(Step& t);
+/// Nothing is outstanding any more.
+void return_board(Step& t);
+/// The board has changed: what the slice says of it.
+void note_board(ProtocolSlice& s, const Scoreboard& board);
+/// New data leaves: bytes sent before in another burst are written down.
+void note_burst(Step& t);
+/// Sets the time of the tail probe (RFC 8985 section 7.2).
+void schedule_probe(Step& t);
+/// The time of RACK's reordering timer has come.
+void on_reorder_timeout(Step& t);
+/// A timeout: gives up what it must (RFC 8985 section 6.3). False: there is no scoreboard.
+bool lose_on_timeout(Step& t);
+/// cwnd is about to be reduced: remembers what an undo needs.
+void prepare_undo(ProtocolSlice& s);
+/// [begin, end) leaves again during a recovery.
+void note_resent(Step& t, std::uint64_t begin, std::uint64_t end);
+/// RFC 4015: an ACK of new bytes that echoes a timestamp from before the first retransmission.
+/// True: the reduction was undone.
+bool undo_by_time(Step& t, const RxSummary& seg);
 
 // protocol_data.cc
 /// Takes payload and FIN of an acceptable segment.
@@ -38,7 +84,7 @@ void judge_rx_ring(Step& t);
 
 // protocol_tx.cc
 /// True when next_segment() would find something to do.
-bool something_to_send(const ProtocolSlice& s);
+bool something_to_send(Step& t);
 /// Starts the persist timer if bytes wait and nothing is in flight that would bring an ACK.
 void start_persist(Step& t);
 

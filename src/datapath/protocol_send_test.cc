@@ -259,6 +259,15 @@ TEST(NewReno, AFullAckEndsTheRecoveryAtTheThreshold) {
   EXPECT_EQ(t.s.cc.ssthresh, 7001u);
 }
 
+TEST(NewReno, TheHoleEndsWhereSendingEnded) {
+  Script t;
+  t.recv({.window = 500});
+  t.write(3000);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+500 a0"}));
+  for (int i = 0; i < 3; ++i) t.recv({});
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+500 a0"})) << "no new bytes, and none beyond the window";
+}
+
 TEST(NewReno, NeitherPeersWindowNorItsEdgeGrowsOnARewind) {
   Script t;
   t.recv({.window = 5000});
@@ -363,6 +372,18 @@ TEST(Rtt, IsTakenFromTheTimedSegment) {
   t.recv({.ack = 1000});
   EXPECT_EQ(t.s.srtt, millis(80));
   EXPECT_EQ(t.s.rto, millis(80) + millis(200)) << "the variance term is never below 200 ms";
+}
+
+TEST(Rtt, AnAnswerToALaterSegmentIsNotTimedFromTheFirst) {
+  Script t;
+  t.s.ts_on = true;
+  t.write(1000);
+  t.pass(millis(100));  // its answer is lost
+  t.write(1000);
+  const auto stamp = static_cast<std::uint32_t>(t.now.ns / 1'000'000);
+  t.pass(millis(10));
+  t.recv({.ack = 2000, .tsecr = stamp});
+  EXPECT_LT(t.s.srtt, millis(11)) << "10 ms by the echo, to the millisecond";
 }
 
 TEST(Rtt, RetransmittedSegmentsAreNotTimed) {

@@ -12,7 +12,9 @@ bool gave_up(const Step& t) {
   if (s.user_timeout.ns > 0) return t.now - s.first_rto + s.rto >= s.user_timeout;
   // A peer that keeps its window closed is alive as long as it answers (RFC 9293 section 3.8.6.1).
   if (s.snd_wnd == 0) return t.now - s.last_heard > kMaxRto;
-  return s.backoff >= kMaxBackoff;
+  if (s.backoff == 0) return false;
+  const Nanos since = t.now - s.first_rto;
+  return s.orphan ? since >= kGiveUpOrphan || s.rto >= kMaxRto : since >= kGiveUp;
 }
 
 void time_out(Step& t) { end(t, flow::Event::Close::kTimedOut, ETIMEDOUT); }
@@ -29,22 +31,44 @@ void on_rto(Step& t) {
     time_out(t);
     return;
   }
-  if (s.ca_state != flow::CaState::kLoss) s.cc.ssthresh = ssthresh_after_loss(s);
+  // As Linux: a timeout within an episode of loss is no second reason to reduce.
+  if (s.ca_state == flow::CaState::kOpen) {
+    prepare_undo(s);
+    s.cc.ssthresh = ssthresh_after_loss(s);
+  }
   if (s.backoff < UINT8_MAX) ++s.backoff;
+  if (!lose_on_timeout(t)) {
+    s.cwnd = s.mss;
+    s.rexmit_end = 0;
+    s.snd_nxt = s.snd_una;
+  }
   s.ca_state = flow::CaState::kLoss;
+  s.careful = s.sack_on;
   s.recover = s.snd_max;
-  s.cwnd = s.mss;
   s.cwnd_acked = 0;
   s.dup_acks = 0;
-  s.rexmit_end = 0;
   s.timed_rtt = false;
-  s.snd_nxt = s.snd_una;
   s.cwnd_limited = true;
+  s.loss.probe = {};
+  s.tail_probe = s.reorder_wait = false;
+  s.probe_at = Time::never();
   s.rto = std::min(s.rto * 2, kMaxRto);
   s.rto_at = t.now + s.rto;
   // A closed window stops the resending: then one segment is forced as the probe.
   s.probe_pending = s.snd_wnd == 0;
   t.out.events |= Outcome::kTimeout;
+}
+
+/// The earlier of the two deadlines that RACK-TLP puts in front of the timeout.
+void on_probe(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.probe_at = Time::never();
+  if (s.reorder_wait) {
+    on_reorder_timeout(t);
+  } else if (s.snd_max > s.snd_una && s.snd_wnd != 0) {
+    s.tail_probe = true;
+    s.rto_at = std::max(s.rto_at, t.now + s.rto);  // the probe goes first, once
+  }
 }
 
 void on_persist(Step& t) {
@@ -55,7 +79,7 @@ void on_persist(Step& t) {
     s.override_sws = true;
     return;
   }
-  if (s.probes >= kMaxBackoff) {
+  if (s.probes >= kMaxProbes) {
     time_out(t);
     return;
   }
@@ -93,7 +117,8 @@ void on_timer(Step& t) {
   ProtocolSlice& s = t.s;
   s.armed_until = Time::never();
   if (s.closed) return;
-  if (s.rto_at <= t.now) on_rto(t);
+  if (s.probe_at <= t.now) on_probe(t);
+  if (!s.closed && s.rto_at <= t.now) on_rto(t);
   if (!s.closed && s.persist_at <= t.now) on_persist(t);
   if (!s.closed && s.keepalive_at <= t.now) on_keepalive(t);
   if (s.closed) {

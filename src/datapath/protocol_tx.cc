@@ -11,13 +11,17 @@ std::uint32_t now_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'00
 
 bool rexmit_pending(const ProtocolSlice& s) { return s.rexmit_end > s.snd_una; }
 
+std::uint64_t flight(const ProtocolSlice& s) { return s.snd_max - s.snd_una - s.discount; }
+
 bool fin_pending(const ProtocolSlice& s) { return s.fin_queued && s.snd_nxt <= s.snd_end; }
 
-/// Congestion window, with one segment more per early duplicate ACK (RFC 3042).
+/// Congestion window over what is not in flight any more. Without SACK one segment more per early
+/// duplicate ACK (RFC 3042); sacked bytes have the same effect by themselves.
 std::uint64_t congestion_edge(const ProtocolSlice& s) {
-  const bool limited_transmit = s.ca_state == flow::CaState::kOpen && s.dup_acks < kDupAckThreshold;
+  const bool limited_transmit =
+      s.ca_state == flow::CaState::kOpen && s.dup_acks < kDupAckThreshold && s.discount == 0;
   const std::uint32_t extra = limited_transmit ? std::uint32_t{s.dup_acks} * s.mss : 0;
-  return s.snd_una + s.cwnd + extra;
+  return s.snd_una + s.cwnd + s.discount + extra;
 }
 
 std::uint64_t window_edge(const ProtocolSlice& s) { return s.snd_una + s.snd_wnd; }
@@ -84,7 +88,18 @@ void note_new_data(Step& t, std::uint64_t end, std::uint32_t length) {
     s.rtt_pos = end;
     s.rtt_start = t.now;
   }
+  if (s.ca_state == flow::CaState::kRecovery) s.loss.prr.sent += length;
   t.counters.bytes_out.add(length);
+}
+
+void note_retransmission(Step& t, std::uint64_t pos, std::uint64_t end) {
+  ProtocolSlice& s = t.s;
+  t.out.retransmission = true;
+  t.counters.retransmitted.add();
+  s.timed_rtt = s.timed_rtt && s.rtt_pos <= pos;
+  if (s.ca_state == flow::CaState::kOpen) return;  // a tail probe
+  note_resent(t, pos, end);
+  if (s.ca_state == flow::CaState::kRecovery) s.loss.prr.sent += end - pos;
 }
 
 void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
@@ -95,20 +110,17 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
   if (length > 0 && (pos + length == s.snd_end || (pos < s.snd_push && pos + length >= s.snd_push)))
     flags |= wire::kPsh;
   emit(t, pos, length, flags);
-  if (end > s.snd_max) {
-    note_new_data(t, end, length);
-    s.snd_max = end;
-    if (length > 0 && length < s.mss) s.snd_sml = end;
-    if (fin) s.active_close = s.active_close || !fin_received(s);
-  } else {
-    t.out.retransmission = true;
-    t.counters.retransmitted.add();
-    s.timed_rtt = s.timed_rtt && s.rtt_pos <= pos;
-  }
   s.override_sws = false;
   s.persist_at = Time::never();
   s.persist_backoff = 0;
   if (s.rto_at == Time::never()) s.rto_at = t.now + s.rto;
+  if (end <= s.snd_max) return note_retransmission(t, pos, end);
+  note_burst(t);
+  note_new_data(t, end, length);
+  s.snd_max = end;
+  if (length > 0 && length < s.mss) s.snd_sml = end;
+  if (fin) s.active_close = s.active_close || !fin_received(s);
+  schedule_probe(t);
 }
 
 /// Also after a rewind from the right edge of what was sent: a sequence number that the peer has
@@ -140,11 +152,83 @@ void send_probe(Step& t) {
 
 void resend_hole(Step& t) {
   ProtocolSlice& s = t.s;
-  const std::uint64_t data_end = std::min({s.rexmit_end, s.snd_end, s.snd_una + s.mss});
+  const std::uint64_t data_end = std::min({s.rexmit_end, s.snd_end, s.snd_max, s.snd_una + s.mss});
   const std::uint64_t length = data_end > s.snd_una ? data_end - s.snd_una : 0;
   const bool fin = fin_sent(s) && s.snd_una + length == s.snd_end;
   s.rexmit_end = 0;
   if (length > 0 || fin) send_at(t, s.snd_una, static_cast<std::uint32_t>(length), fin);
+}
+
+/// A piece of outstanding bytes that one segment carries.
+struct Chunk {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
+/// What of [begin, end) fits one segment; the FIN counts as a byte of the stream and rides along.
+Chunk first_chunk(const ProtocolSlice& s, std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t data_end = std::min({end, s.snd_end, begin + s.mss});
+  return {begin, end > s.snd_end && data_end == s.snd_end ? end : std::max(data_end, begin)};
+}
+
+void resend_chunk(Step& t, Scoreboard& board, const Chunk& chunk) {
+  ProtocolSlice& s = t.s;
+  const std::uint64_t data_end = std::min(chunk.end, s.snd_end);
+  const std::uint64_t length = data_end > chunk.begin ? data_end - chunk.begin : 0;
+  send_at(t, chunk.begin, static_cast<std::uint32_t>(length), chunk.end > s.snd_end);
+  board.resent(chunk.begin, chunk.end, t.now);
+  note_board(s, board);
+}
+
+/// The lowest lost bytes, if cwnd and the peer's window let them leave. Their segment, or an empty
+/// chunk.
+Chunk lost_chunk(Step& t) {
+  const ProtocolSlice& s = t.s;
+  std::uint64_t begin = 0, end = 0;
+  if (s.discount == 0 || !t.pools.boards.at(s.board).next_lost(begin, end)) return {};
+  const std::uint64_t edge = window_edge(s);
+  if (begin >= edge) return {};
+  const Chunk chunk = first_chunk(s, begin, std::min(end, edge));
+  return flight(s) + (chunk.end - chunk.begin) <= s.cwnd ? chunk : Chunk{};
+}
+
+void resend_lost(Step& t, const Chunk& chunk) {
+  ProtocolSlice& s = t.s;
+  Scoreboard& board = *borrow_board(t);
+  if (chunk.begin == s.snd_una) s.rto_at = t.now + s.rto;
+  resend_chunk(t, board, chunk);
+}
+
+/// RFC 8985 section 7.3: new data if there is some and the peer has room, else the last segment
+/// once more.
+void send_tail_probe(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.tail_probe = false;
+  if (s.ca_state != flow::CaState::kOpen || s.snd_max == s.snd_una || s.discount != 0) return;
+  const std::uint64_t end = std::min({s.snd_end, window_edge(s), s.snd_nxt + s.mss});
+  flow::ProbeState probe;
+  if (end > s.snd_nxt) {
+    const bool fin = end == s.snd_end && fin_pending(s);
+    send_at(t, s.snd_nxt, static_cast<std::uint32_t>(end - s.snd_nxt), fin);
+    s.snd_nxt = s.snd_max;
+  } else {
+    Scoreboard* board = borrow_board(t);
+    if (board == nullptr) {  // the timeout has to do
+      s.rto_at = t.now;
+      return;
+    }
+    const std::uint64_t data_end = std::min(s.snd_max, s.snd_end);
+    const std::uint64_t first = data_end - std::min<std::uint64_t>(s.mss, data_end);
+    resend_chunk(t, *board, {std::max(first, s.snd_una), s.snd_max});
+    probe.again = true;
+    s.timed_rtt = false;  // Karn: the answer may be the probe's
+  }
+  probe.end = s.snd_max;
+  s.loss.probe = probe;
+  s.careful = true;
+  s.probe_at = Time::never();
+  s.rto_at = t.now + s.rto;
+  t.counters.tail_probes.add();
 }
 
 void send_new(Step& t) {
@@ -161,11 +245,14 @@ void send_new(Step& t) {
 
 }  // namespace
 
-bool something_to_send(const ProtocolSlice& s) {
+bool something_to_send(Step& t) {
+  const ProtocolSlice& s = t.s;
   if (s.rst_pending) return true;
   if (s.closed) return s.ack_now;
-  if (s.ack_now || s.probe_pending || rexmit_pending(s)) return true;
-  return sendable(s).any();
+  if (s.ack_now || s.probe_pending || s.tail_probe || rexmit_pending(s)) return true;
+  if (sendable(s).any()) return true;
+  const Chunk lost = lost_chunk(t);
+  return lost.begin < lost.end;
 }
 
 void start_persist(Step& t) {
@@ -186,6 +273,10 @@ void next_segment(Step& t) {
     send_ack(t);
   } else if (rexmit_pending(s)) {
     resend_hole(t);
+  } else if (s.tail_probe) {
+    send_tail_probe(t);
+  } else if (const Chunk lost = lost_chunk(t); lost.begin < lost.end) {
+    resend_lost(t, lost);
   } else {
     send_new(t);
   }

@@ -80,13 +80,12 @@ RackVerdict rack_detect(Scoreboard& board, const flow::RackState& rack, Nanos wi
   return verdict;
 }
 
-std::uint64_t rack_on_timeout(Scoreboard& board, const flow::RackState& rack, Nanos window,
-                              Time now) {
+std::uint64_t rack_on_timeout(Scoreboard& board, Nanos age, Time now) {
   std::uint64_t lost = 0;
   for (std::uint32_t i = 0; i < board.count(); ++i) {
     const Scoreboard::Run& run = board.run(i);
     if (run.sacked || run.lost) continue;
-    if (i != 0 && run.sent() + rack.rtt + window > now) continue;
+    if (i != 0 && run.sent() + age > now) continue;
     lost += board.bytes_of(i);
     board.lose_run(i);
   }

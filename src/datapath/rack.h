@@ -45,9 +45,8 @@ struct RackVerdict {
 RackVerdict rack_detect(Scoreboard& board, const flow::RackState& rack, Nanos window, Time now);
 
 /// What a timeout makes of the board (section 6.3): the first bytes are lost, and all others that
-/// left at least a round trip and the window ago.
-std::uint64_t rack_on_timeout(Scoreboard& board, const flow::RackState& rack, Nanos window,
-                              Time now);
+/// left at least `age` ago: a round trip and the window.
+std::uint64_t rack_on_timeout(Scoreboard& board, Nanos age, Time now);
 
 }  // namespace toe::datapath
 

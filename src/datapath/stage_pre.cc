@@ -45,6 +45,11 @@ void StagePre::summarise(const wire::TcpSegment& segment, Work& work) const {
   work.rx.has_timestamp = segment.options.has_timestamp;
   work.rx.tsval = segment.options.tsval;
   work.rx.tsecr = segment.options.tsecr;
+  work.rx.sack_count = segment.options.sack_count;
+  for (std::uint8_t i = 0; i < segment.options.sack_count; ++i) {
+    const wire::SackBlock& block = segment.options.sack[i];
+    work.rx.sack[i] = {block.start - pre.iss - 1, block.end - pre.iss - 1};
+  }
 }
 
 }  // namespace toe::datapath

@@ -27,6 +27,7 @@ struct In {
   std::uint8_t flags = wire::kAck;
   std::optional<std::uint32_t> tsval = {};
   std::uint32_t tsecr = 0;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> sack = {};
 };
 
 inline constexpr std::uint16_t kTestMss = 1000;
@@ -73,6 +74,10 @@ class Script {
     seg.has_timestamp = s.ts_on;
     seg.tsval = in.tsval.value_or(s.ts_recent);
     seg.tsecr = in.tsecr;
+    for (const auto& [begin, end] : in.sack) {
+      seg.sack[seg.sack_count++] = {static_cast<std::uint32_t>(begin),
+                                    static_cast<std::uint32_t>(end)};
+    }
     step([&](Step& t) { on_segment(t, seg); });
   }
   /// The application's positions and flags, otherwise as they were.

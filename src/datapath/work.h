@@ -26,6 +26,8 @@ struct RxSummary {
   std::uint8_t flags = 0;
   std::uint8_t ecn = 0;
   bool has_timestamp = false;
+  std::uint8_t sack_count = 0;
+  wire::SackBlock sack[wire::kMaxSackBlocks];  ///< the first sack_count; relative as seq and ack
 };
 
 /// What ctxq read from a line, once.

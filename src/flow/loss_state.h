@@ -30,10 +30,11 @@ struct PrrState {
 
 /// What is needed to take a reduction back (RFC 4015, RFC 3708).
 struct UndoState {
-  std::uint64_t marker = 0;    ///< snd_una when the reduction came
-  std::int64_t resent = 0;     ///< bytes sent again since, less what the peer reported as duplicate
-  std::uint32_t cwnd = 0;      ///< before the reduction
-  std::uint32_t ssthresh = 0;  ///< before the reduction
+  std::uint64_t marker = 0;       ///< snd_una when the reduction came
+  std::uint64_t resent_end = 0;   ///< end of the highest bytes sent again since
+  std::int64_t resent = 0;        ///< bytes sent again since, less what was reported as duplicate
+  std::uint32_t cwnd = 0;         ///< before the reduction
+  std::uint32_t ssthresh = 0;     ///< before the reduction
   std::uint32_t first_tsval = 0;  ///< timestamp of the first retransmission
   bool possible = false;          ///< a reduction is in force that nothing has confirmed
   bool retransmitted = false;     ///< first_tsval means something
@@ -46,6 +47,8 @@ struct ProbeState {
 };
 
 struct LossState {
+  std::uint32_t lost = 0;    ///< bytes given up and not sent again, for TCP_INFO
+  std::uint32_t resent = 0;  ///< bytes sent again and not acknowledged, for TCP_INFO
   RackState rack;
   PrrState prr;
   UndoState undo;

@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "base/types.h"
 #include "flow/key.h"
+#include "flow/loss_state.h"
 #include "flow/pool.h"
 #include "flow/reassembly.h"
 #include "shm/segment_format.h"
@@ -79,6 +80,8 @@ struct ProtocolSlice {
   std::uint32_t max_snd_wnd = 0;
   std::uint32_t cwnd = 0;
   std::uint32_t cwnd_acked = 0;  ///< bytes acked towards the next step above ssthresh
+  std::uint32_t discount = 0;    ///< outstanding bytes that are sacked or lost: not in flight
+  PoolId board = 0;              ///< scoreboard (datapath::Scoreboard); 0 = none
   CongestionParams cc;
   std::uint16_t mss = 536;      ///< largest payload of a segment (options subtracted)
   std::uint16_t rcv_mss = 536;  ///< estimate of the peer's segment size, for delayed ACKs
@@ -108,6 +111,9 @@ struct ProtocolSlice {
   bool tx_ring_want = false;   ///< the application found the send ring full
   bool ts_on = false;          ///< timestamps negotiated (RFC 7323)
   bool sack_on = false;
+  bool careful = false;       ///< loss recovery wants to see every ACK
+  bool reorder_wait = false;  ///< probe_at is RACK's reordering timer, else the tail probe's
+  bool tail_probe = false;    ///< the next segment is a tail loss probe (RFC 8985 section 7)
   bool ecn_on = false;
   bool nodelay = false;
   bool cork = false;
@@ -117,10 +123,12 @@ struct ProtocolSlice {
   std::uint32_t ts_recent = 0;
   std::uint32_t ts_offset = 0;  ///< added to the millisecond clock for TSval
   Time rto_at = Time::never();
+  Time probe_at = Time::never();  ///< never behind rto_at
   Time persist_at = Time::never();
   Time keepalive_at = Time::never();
   Time armed_until = Time::never();
   Time ack_at = Time::never();  ///< delayed ACK; kept by the data path's own queue
+  Time sent_at;                 ///< when new data left last
   std::uint64_t rtt_pos = 0;
   Time rtt_start;
   // Round-trip time (RFC 6298), rounds.
@@ -146,6 +154,7 @@ struct ProtocolSlice {
   std::uint16_t last_round_samples = 0;
   bool last_round_limited = false;  ///< cwnd_limited when it ended
   // Cold.
+  LossState loss;
   Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
   Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
@@ -155,8 +164,7 @@ struct ProtocolSlice {
   Nanos min_rto = millis(200);
   std::uint32_t keep_count = 9;
 };
-static_assert(offsetof(ProtocolSlice, duplicate) <=
-              ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
+static_assert(offsetof(ProtocolSlice, loss) <= ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
 
 /// What later stages need: headers, rings, statistics. Written by the post stage only.
 struct PostSlice {

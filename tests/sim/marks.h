@@ -17,7 +17,9 @@ namespace toe::sim {
               X(challenge_ack) X(syn_repeated) X(listener_late)                                   \
               X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
-                      X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died)
+                      X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died) \
+      X(sack_recovery) X(tail_probe) X(probe_repair) X(reordering) X(reorder_wait)               \
+          X(undone_by_time) X(undone_by_dsack) X(without_sack)
 // clang-format on
 
 enum class Mark : std::uint8_t {

@@ -247,6 +247,21 @@ std::string SimEngine::leftovers() const {
   return text;
 }
 
+std::string SimEngine::overrun(const wire::TcpSegment& s) const {
+  if (s.payload_length == 0) return "";
+  const flow::FlowKey key{s.src, s.dst, s.src_port, s.dst_port};
+  for (const flow::Flow& flow : flows_) {
+    const flow::ProtocolSlice& p = flow.protocol;
+    if (!(flow.pre.key == key) || p.closed) continue;
+    const std::uint32_t end = flow.pre.iss + 1 + static_cast<std::uint32_t>(p.snd_max);
+    if (s.seq + s.payload_length != end) return "";  // sent again, or not the last of this burst
+    const std::uint64_t flight = p.snd_max - p.snd_una - p.discount;
+    // Two segments by limited transmit, one tail probe.
+    return flight > std::uint64_t{p.cwnd} + 3u * p.mss ? "sends beyond its congestion window" : "";
+  }
+  return "";
+}
+
 std::string SimEngine::busy_lines() const {
   std::string text;
   for (const auto& [id, segment] : segments_) {

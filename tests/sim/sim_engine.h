@@ -21,6 +21,7 @@
 #include "port/mem/mem_wire.h"
 #include "sim/marks.h"
 #include "sim/plan.h"
+#include "wire/segment.h"
 
 namespace toe::sim {
 
@@ -57,6 +58,8 @@ class SimEngine final : public control::World {
   std::string failure;  ///< first thing that must not happen, "" = none
   /// What a quiet engine still holds, "" = nothing. Routes and held ports are kept for reuse.
   std::string leftovers() const;
+  /// Whether a data segment that has just left is more than cwnd allowed, "" = no.
+  std::string overrun(const wire::TcpSegment& s) const;
   std::string busy_lines() const;  ///< lines that are neither free nor listening
 
  private:

@@ -181,12 +181,16 @@ void Simulation::collect_failures() {
 
 /// One line per frame: when, who, which connection, what; SIM_TRACE=1 replays a seed with it.
 void Simulation::print(int from, const wire::TcpSegment& s) const {
-  std::printf("%12.6f %c %5u %s%s%s%s%s seq %u+%u ack %u win %u\n",
+  std::printf("%12.6f %c %5u %s%s%s%s%s seq %u+%u ack %u win %u",
               static_cast<double>(clock_.now.ns - seconds(1000).ns) / 1e9, from == 0 ? '>' : '<',
               from == 0 ? s.src_port : s.dst_port, (s.flags & wire::kSyn) != 0 ? "S" : "",
               (s.flags & wire::kFin) != 0 ? "F" : "", (s.flags & wire::kRst) != 0 ? "R" : "",
               (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "", s.seq,
               s.payload_length, s.ack, s.window);
+  for (std::uint8_t i = 0; i < s.options.sack_count; ++i) {
+    std::printf(" %u-%u", s.options.sack[i].start, s.options.sack[i].end);
+  }
+  std::printf("\n");
 }
 
 port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
@@ -194,9 +198,16 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
     verdict_.digest = (verdict_.digest ^ bytes[i]) * 0x100000001b3u;
   }
   verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
-  watch(from, bytes);
+  wire::TcpSegment segment;
+  const bool good = wire::parse_frame(bytes, {}, segment) == wire::ParseVerdict::kOk;
+  if (good) {
+    watch(from, segment);
+  } else {
+    fail("an engine sent a malformed frame");
+  }
   const netlab::Verdict verdict = impairers_[from].decide(bytes, clock_.now);
   netlab::carry_out(verdict, bytes);
+  if (good && verdict.copies != 0 && !verdict.flip.has_value()) check_.passed(from, segment);
   if (trace_ && verdict.copies == 0) std::printf("             lost\n");
   mark_fate(verdict, plan_.wire[from].delay);
   static_assert(netlab::Verdict::kMaxCopies <= port::Fate::kMaxCopies);
@@ -219,13 +230,12 @@ void Simulation::mark_fate(const netlab::Verdict& verdict, Nanos delay) {
   marks.hit(Mark::frame_corrupted, verdict.flip.has_value());
 }
 
-/// Reads what leaves, for marks that only the wire can tell.
-void Simulation::watch(int from, std::span<const std::uint8_t> bytes) {
-  wire::TcpSegment s;
-  if (wire::parse_frame(bytes, {}, s) != wire::ParseVerdict::kOk) {
-    return fail("an engine sent a malformed frame");
-  }
+/// Reads what leaves: what must hold, and marks that only the wire can tell.
+void Simulation::watch(int from, const wire::TcpSegment& s) {
   if (trace_) print(from, s);
+  for (const std::string& wrong : {check_.sent(from, s), engines_[from]->overrun(s)}) {
+    if (!wrong.empty()) fail("an engine " + wrong + " (port " + std::to_string(s.src_port) + ")");
+  }
   const std::uint16_t port = from == 0 ? s.src_port : s.dst_port;
   if (s.flags == wire::kSyn && ++syns_[port] == 2) verdict_.marks.hit(Mark::syn_repeated);
   if ((s.flags & wire::kRst) != 0) verdict_.marks.hit(Mark::reset);
@@ -253,6 +263,13 @@ void Simulation::collect_marks() {
     m.hit(Mark::window_probe, d.window_probes.value());
     m.hit(Mark::delayed_ack, d.delayed_acks.value());
     m.hit(Mark::out_of_order, d.out_of_order.value());
+    m.hit(Mark::sack_recovery, d.sack_recoveries.value());
+    m.hit(Mark::tail_probe, d.tail_probes.value());
+    m.hit(Mark::probe_repair, d.probe_repairs.value());
+    m.hit(Mark::reordering, d.reorderings.value());
+    m.hit(Mark::reorder_wait, d.reorder_waits.value());
+    m.hit(Mark::undone_by_time, d.undone_by_time.value());
+    m.hit(Mark::undone_by_dsack, d.undone_by_dsack.value());
     m.hit(Mark::ring_switch_rx, d.ring_switches_rx.value());
     m.hit(Mark::ring_switch_tx, d.ring_switches_tx.value());
     m.hit(Mark::ring_renewed, c.rings_renewed.load());
@@ -265,6 +282,7 @@ void Simulation::collect_marks() {
   }
   if (plan_.order_seed != 0) m.hit(Mark::shuffled_order);
   if (plan_.ipv6) m.hit(Mark::ipv6);
+  if (!plan_.sack) m.hit(Mark::without_sack);
   static constexpr Mark kOrders[] = {
       Mark::active_close, Mark::passive_close,     Mark::simultaneous_close, Mark::half_close,
       Mark::reset,        Mark::reset_with_unread, Mark::linger_zero,        Mark::process_died};

@@ -14,6 +14,7 @@
 #include "sim/plan.h"
 #include "sim/sim_engine.h"
 #include "sim/sim_host.h"
+#include "sim/wire_check.h"
 #include "wire/segment.h"
 
 namespace toe::sim {
@@ -48,7 +49,7 @@ class Simulation {
   port::Fate impair(int from, std::span<std::uint8_t> bytes);
   void print(int from, const wire::TcpSegment& s) const;
   void mark_fate(const netlab::Verdict& verdict, Nanos delay);
-  void watch(int from, std::span<const std::uint8_t> bytes);
+  void watch(int from, const wire::TcpSegment& s);
 
   const bool trace_ = std::getenv("SIM_TRACE") != nullptr;
   Plan plan_;
@@ -68,6 +69,7 @@ class Simulation {
   };
   std::map<std::uint16_t, Fins> fins_;
   std::map<std::uint16_t, int> syns_;
+  WireCheck check_;
 };
 
 }  // namespace toe::sim

@@ -1,0 +1,417 @@
+// Loss recovery with SACK: scoreboard, RACK-TLP (RFC 8985), PRR (RFC 9937), and the way back from
+// reductions that were wrong (RFC 4015, RFC 3708). docs/design/0003 says how the parts fit.
+#include <algorithm>
+#include <bit>
+
+#include "datapath/protocol_detail.h"
+#include "datapath/prr.h"
+#include "datapath/rack.h"
+#include "wire/seqnum.h"
+
+namespace toe::datapath {
+namespace {
+
+using flow::CaState;
+
+constexpr int kBurstFraction = 5;         // a burst lasts 1/32 to 1/16 of the round trip,
+constexpr int kLeastBurst = 14;           // at least 2^14 ns
+constexpr Nanos kProbeSlack = millis(2);  // RFC 8985 section 7.2; two ticks of the timer wheel
+/// A single segment may wait for the peer's delayed ACK (WCDelAckT, as Linux).
+constexpr Nanos kPeerDelayedAck = millis(200);
+
+bool outstanding(const ProtocolSlice& s) { return s.snd_max > s.snd_una; }
+
+std::uint64_t flight(const ProtocolSlice& s) { return s.snd_max - s.snd_una - s.discount; }
+
+bool same_burst(Time a, Time b, Nanos srtt) {
+  const int length =
+      static_cast<int>(std::bit_width(static_cast<std::uint64_t>(srtt.ns))) - kBurstFraction;
+  const int shift = std::max(length, kLeastBurst);
+  return a.ns >> shift == b.ns >> shift;
+}
+
+/// What one acknowledgement has brought to light.
+struct Findings {
+  Delivery delivery;
+  std::uint64_t acked = 0;          ///< by position
+  std::uint64_t flight_before = 0;  ///< in flight before it came
+  bool sacked = false;              ///< it sacked something new
+  bool dsack = false;
+  bool probe_dsack = false;  ///< the duplicate is the tail probe
+  bool lost = false;         ///< more was found lost
+};
+
+struct Span {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
+
+Span span_of(const wire::SackBlock& block, std::uint64_t reference) {
+  const std::int64_t begin = wire::unwrap({block.start}, {0}, reference);
+  return {begin, begin + static_cast<std::int32_t>(block.end - block.start)};
+}
+
+/// RFC 2883 section 4: the first block is a duplicate if it lies below the acknowledgement or
+/// within the second block.
+bool is_duplicate(const Span& first, const Span* second, std::uint64_t ack) {
+  if (first.begin < static_cast<std::int64_t>(ack)) return true;
+  return second != nullptr && first.begin >= second->begin && first.end <= second->end;
+}
+
+void take_duplicate(Step& t, const Span& twice, Findings& f) {
+  ProtocolSlice& s = t.s;
+  flow::LossState& loss = s.loss;
+  const auto oldest = static_cast<std::int64_t>(s.snd_una) - std::int64_t{s.max_snd_wnd};
+  if (twice.end > static_cast<std::int64_t>(s.snd_max) ||
+      twice.begin < std::max(oldest, Span{}.begin)) {
+    t.counters.bad_sacks.add();
+    return;
+  }
+  const auto begin = static_cast<std::uint64_t>(twice.begin);
+  const auto end = static_cast<std::uint64_t>(twice.end);
+  t.counters.dsacks_in.add();
+  f.dsack = true;
+  f.probe_dsack = loss.probe.again && loss.probe.end == end;
+  if (!f.probe_dsack) rack_on_dsack(loss.rack, s.snd_una, s.snd_max);
+  // Duplicates of bytes that left once are the network's.
+  const std::uint64_t from = std::max(begin, loss.undo.marker);
+  const std::uint64_t to = std::min(end, loss.undo.resent_end);
+  if (loss.undo.possible && from < to) loss.undo.resent -= static_cast<std::int64_t>(to - from);
+}
+
+void take_blocks(Step& t, const AckNews& news, Scoreboard* board, Findings& f) {
+  const RxSummary& seg = news.seg;
+  const std::uint64_t una = t.s.snd_una;
+  std::uint8_t i = 0;
+  if (seg.sack_count != 0) {
+    const Span first = span_of(seg.sack[0], una);
+    const Span second = seg.sack_count > 1 ? span_of(seg.sack[1], una) : Span{};
+    if (first.begin < first.end &&
+        is_duplicate(first, seg.sack_count > 1 ? &second : nullptr, news.ack)) {
+      take_duplicate(t, first, f);
+      i = 1;
+    }
+  }
+  for (; i < seg.sack_count; ++i) {
+    const Span block = span_of(seg.sack[i], una);
+    if (block.begin >= block.end || block.end > static_cast<std::int64_t>(t.s.snd_max)) {
+      t.counters.bad_sacks.add();
+    } else if (board != nullptr && block.end > static_cast<std::int64_t>(una)) {
+      board->sack(static_cast<std::uint64_t>(std::max(block.begin, static_cast<std::int64_t>(una))),
+                  static_cast<std::uint64_t>(block.end), f.delivery);
+    }
+  }
+  f.sacked = f.delivery.bytes != 0;
+}
+
+RackClock clock_of(const Step& t, const RxSummary* seg) {
+  const ProtocolSlice& s = t.s;
+  RackClock clock{t.now, s.srtt, s.min_rtt};
+  if (seg == nullptr || !s.ts_on || !seg->has_timestamp || seg->tsecr == 0) return clock;
+  const std::int64_t now_ms = t.now.ns / 1'000'000;
+  const auto ago =
+      static_cast<std::int32_t>(static_cast<std::uint32_t>(now_ms) + s.ts_offset - seg->tsecr);
+  clock.echo = true;
+  clock.echoed = Time{(now_ms - ago + 1) * 1'000'000 - 1};
+  return clock;
+}
+
+/// Section 6.2 step 5, and its timer.
+void detect(Step& t, Scoreboard& board, const RackClock& clock, Findings& f) {
+  ProtocolSlice& s = t.s;
+  const std::uint64_t lost_before = board.lost();
+  const RackContext context{
+      s.ca_state != CaState::kOpen,
+      board.sacked() >= std::uint64_t{kDupAckThreshold} * s.mss || s.dup_acks >= kDupAckThreshold};
+  const Nanos window = rack_window(s.loss.rack, clock, context);
+  const RackVerdict verdict = rack_detect(board, s.loss.rack, window, t.now);
+  if (verdict.wait.ns > 0) {
+    s.reorder_wait = true;
+    s.probe_at = std::min(t.now + verdict.wait, s.rto_at);
+  } else if (s.reorder_wait) {
+    s.reorder_wait = false;
+    s.probe_at = Time::never();
+  }
+  // A peer that repeats its ACK but has no room to store what it cannot use names no blocks.
+  if (s.dup_acks >= kDupAckThreshold && board.sacked() == 0 && board.lost() == 0 &&
+      s.ca_state == CaState::kOpen) {
+    board.lose(s.snd_una, std::min(s.snd_una + s.mss, s.snd_max));
+  }
+  f.lost = board.lost() != lost_before;
+}
+
+void reduce(Step& t) {
+  ProtocolSlice& s = t.s;
+  prepare_undo(s);
+  s.cc.ssthresh = ssthresh_after_loss(s);
+  s.cwnd_acked = 0;
+  s.timed_rtt = false;
+  t.out.events |= Outcome::kLoss;
+}
+
+void leave_recovery(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.cwnd = s.cc.ssthresh;
+  s.ca_state = CaState::kOpen;
+  s.cwnd_acked = 0;
+  rack_on_recovered(s.loss.rack);
+}
+
+/// The states of congestion control after the board has spoken, and cwnd.
+void steer(Step& t, const Scoreboard& board, const Findings& f) {
+  ProtocolSlice& s = t.s;
+  const bool repaired = f.acked != 0 && s.snd_una >= s.recover;
+  if (s.ca_state == CaState::kRecovery && repaired) {
+    leave_recovery(t);
+  } else if (s.ca_state == CaState::kLoss && repaired) {
+    s.ca_state = CaState::kOpen;
+    rack_on_recovered(s.loss.rack);
+  }
+  if (s.ca_state == CaState::kOpen && board.lost() != 0) {
+    reduce(t);
+    s.ca_state = CaState::kRecovery;
+    s.recover = s.snd_max;
+    prr_begin(s.loss.prr, f.flight_before);
+    t.counters.sack_recoveries.add();
+  }
+  if (s.ca_state == CaState::kRecovery) {
+    PrrInput in;
+    in.delivered = f.delivery.bytes;
+    in.flight = flight(s);
+    in.ssthresh = s.cc.ssthresh;
+    in.mss = s.mss;
+    in.safe = f.acked != 0 && !f.lost;
+    s.cwnd = prr_on_ack(s.loss.prr, in);
+  } else if (f.delivery.bytes != 0 && !repaired) {
+    if (s.ca_state == CaState::kLoss) s.cwnd_limited = true;
+    grow_cwnd(s, s.ca_state == CaState::kLoss ? f.delivery.bytes : f.acked);
+  }
+}
+
+void undo(Step& t) {
+  ProtocolSlice& s = t.s;
+  const flow::UndoState& before = s.loss.undo;
+  s.cwnd = std::max(s.cwnd, before.cwnd);
+  s.cc.ssthresh = std::max(s.cc.ssthresh, before.ssthresh);
+  s.ca_state = CaState::kOpen;
+  s.recover = s.snd_una;
+  s.rexmit_end = 0;
+  s.snd_nxt = s.snd_max;  // nothing has to be sent again
+  s.loss.undo.possible = false;
+  if (s.board != 0) {
+    Scoreboard& board = t.pools.boards.at(s.board);
+    board.unlose();
+    note_board(s, board);
+  }
+  t.out.events |= Outcome::kUndo;
+}
+
+/// Duplicates were reported for all that was sent again: it was not lost.
+bool undo_by_dsack(Step& t, const Scoreboard* board) {
+  const flow::UndoState& u = t.s.loss.undo;
+  if (!u.possible || !u.retransmitted || u.resent > 0) return false;
+  if (t.s.ca_state == CaState::kRecovery && board != nullptr && board->lost() != 0) return false;
+  t.counters.undone_by_dsack.add();
+  undo(t);
+  return true;
+}
+
+/// RFC 8985 section 7.4.2: what became of the tail probe.
+void judge_probe(Step& t, const AckNews& news, const Findings& f) {
+  ProtocolSlice& s = t.s;
+  flow::ProbeState& probe = s.loss.probe;
+  if (probe.end == 0 || news.ack < probe.end) return;
+  if (!probe.again || f.probe_dsack) {
+    probe = {};
+  } else if (news.ack > probe.end) {  // the probe filled a hole: one loss
+    probe = {};
+    t.counters.probe_repairs.add();
+    if (s.ca_state != CaState::kOpen) return;
+    reduce(t);
+    s.cwnd = std::min(s.cwnd, s.cc.ssthresh);
+  } else if (news.duplicate && f.acked == 0 && news.seg.sack_count == 0) {
+    probe = {};  // both copies have arrived
+  }
+}
+
+void judge(Step& t, const AckNews& news, Scoreboard& board, Findings& f) {
+  ProtocolSlice& s = t.s;
+  const RackClock clock = clock_of(t, &news.seg);
+  if (rack_update(s.loss.rack, f.delivery, clock)) t.counters.reorderings.add();
+  if (f.acked == 0 && (f.sacked || news.duplicate)) {
+    t.counters.duplicate_acks.add();
+    if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
+  }
+  // Karn: what was sent again may have caused this answer.
+  if (s.ca_state != CaState::kOpen && !s.timed_rtt && f.delivery.fresh.end != 0 &&
+      f.delivery.again.end == 0) {
+    take_coarse_rtt(s, t.now - f.delivery.fresh.sent);
+  }
+  note_board(s, board);
+  if (!undo_by_dsack(t, &board) && f.acked != 0) undo_by_time(t, news.seg);
+  detect(t, board, clock, f);
+  note_board(s, board);
+  steer(t, board, f);
+  note_board(s, board);
+}
+
+}  // namespace
+
+void take_careful_ack(Step& t, const AckNews& news) {
+  ProtocolSlice& s = t.s;
+  Findings f;
+  Scoreboard* board = outstanding(s) ? borrow_board(t) : nullptr;
+  f.flight_before = flight(s);
+  f.acked = news.ack - s.snd_una;
+  take_blocks(t, news, board, f);
+  if (f.acked != 0) {
+    begin_advance(t, news.seg, news.ack);
+    if (board != nullptr) board->advance(news.ack, f.delivery);
+  }
+  if (board != nullptr) {
+    judge(t, news, *board, f);
+  } else {
+    if (!undo_by_dsack(t, nullptr) && f.acked != 0) undo_by_time(t, news.seg);
+    if (f.acked != 0) {
+      reno_advance(t, f.acked);
+    } else if (news.duplicate) {
+      reno_duplicate(t);
+    }
+  }
+  judge_probe(t, news, f);
+  if (s.board != 0 && !outstanding(s)) return_board(t);
+  s.careful = s.ca_state != CaState::kOpen || s.loss.probe.end != 0 ||
+              (s.board != 0 && !t.pools.boards.at(s.board).plain());
+  if (f.acked != 0) finish_advance(t);
+}
+
+Scoreboard* borrow_board(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (s.board == 0) {
+    if (s.ca_state != CaState::kOpen || s.snd_nxt != s.snd_max) return nullptr;
+    s.board = t.pools.boards.take();
+    if (s.board == 0) {
+      t.counters.no_board.add();
+      return nullptr;
+    }
+    t.pools.boards.at(s.board).reset(s.snd_una);
+  }
+  Scoreboard& board = t.pools.boards.at(s.board);
+  if (s.snd_una >= board.end()) {
+    board.reset(s.snd_una);
+  } else if (s.snd_una > board.begin()) {  // acknowledged while nobody looked at it
+    Delivery known;
+    board.advance(s.snd_una, known);
+  }
+  board.add(s.snd_max, s.sent_at);
+  return &board;
+}
+
+void return_board(Step& t) {
+  ProtocolSlice& s = t.s;
+  t.pools.boards.give(s.board);
+  s.board = 0;
+  s.discount = s.loss.lost = s.loss.resent = 0;
+  if (!s.reorder_wait) return;
+  s.reorder_wait = false;
+  s.probe_at = Time::never();
+}
+
+void note_board(ProtocolSlice& s, const Scoreboard& board) {
+  s.discount = static_cast<std::uint32_t>(board.sacked() + board.lost());
+  s.loss.lost = static_cast<std::uint32_t>(board.lost());
+  s.loss.resent = 0;
+  for (std::uint32_t i = 0; i < board.count(); ++i) {
+    const Scoreboard::Run& run = board.run(i);
+    if (run.again && !run.sacked && !run.lost) {
+      s.loss.resent += static_cast<std::uint32_t>(board.bytes_of(i));
+    }
+  }
+}
+
+void note_burst(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (!s.sack_on) return;
+  if (s.sent_at != t.now && outstanding(s) && !same_burst(s.sent_at, t.now, s.srtt)) {
+    borrow_board(t);
+  }
+  s.sent_at = t.now;
+}
+
+void schedule_probe(Step& t) {
+  ProtocolSlice& s = t.s;
+  if (!s.sack_on || s.reorder_wait) return;
+  const bool probing = s.careful && (s.discount != 0 || s.loss.probe.end != 0);
+  if (probing || s.ca_state != CaState::kOpen || !outstanding(s)) {
+    s.probe_at = Time::never();
+    return;
+  }
+  const bool single = s.snd_max - s.snd_una <= s.mss;
+  const Nanos wait =
+      s.srtt.ns == 0 ? seconds(1) : s.srtt * 2 + (single ? kPeerDelayedAck : kProbeSlack);
+  s.probe_at = std::min(t.now + wait, s.rto_at);
+}
+
+void on_reorder_timeout(Step& t) {
+  ProtocolSlice& s = t.s;
+  s.reorder_wait = false;
+  if (s.board == 0 || !outstanding(s)) return;
+  Scoreboard& board = *borrow_board(t);
+  Findings f;
+  f.flight_before = flight(s);
+  detect(t, board, clock_of(t, nullptr), f);
+  if (f.lost) t.counters.reorder_waits.add();
+  note_board(s, board);
+  steer(t, board, f);
+  s.careful = true;
+}
+
+bool lose_on_timeout(Step& t) {
+  ProtocolSlice& s = t.s;
+  Scoreboard* board = s.sack_on ? borrow_board(t) : nullptr;
+  if (board == nullptr) return false;
+  // RFC 2018 section 8: a peer that has the first bytes would have acknowledged them.
+  if (board->count() != 0 && board->run(0).sacked) board->unsack();
+  const RackClock clock = clock_of(t, nullptr);
+  const Nanos rtt = std::max(s.loss.rack.rtt, s.srtt);
+  rack_on_timeout(*board, rtt + rack_window(s.loss.rack, clock, {true, true}), t.now);
+  note_board(s, *board);
+  s.cwnd = static_cast<std::uint32_t>(std::min<std::uint64_t>(flight(s) + s.mss, UINT32_MAX));
+  return true;
+}
+
+void prepare_undo(ProtocolSlice& s) {
+  s.loss.undo = {};
+  s.loss.undo.marker = s.snd_una;
+  s.loss.undo.cwnd = s.cwnd;
+  s.loss.undo.ssthresh = s.cc.ssthresh;
+  s.loss.undo.possible = true;
+}
+
+void note_resent(Step& t, std::uint64_t begin, std::uint64_t end) {
+  flow::LossState& loss = t.s.loss;
+  loss.undo.resent += static_cast<std::int64_t>(end - begin);
+  loss.undo.resent_end = std::max(loss.undo.resent_end, end);
+  if (loss.undo.retransmitted) return;
+  loss.undo.retransmitted = true;
+  loss.undo.first_tsval = t.out.tsval;
+}
+
+bool undo_by_time(Step& t, const RxSummary& seg) {
+  ProtocolSlice& s = t.s;
+  const flow::UndoState& u = s.loss.undo;
+  if (!u.possible || s.ca_state == CaState::kOpen) return false;
+  const bool whole = s.snd_una >= s.recover;
+  const bool echo = s.ts_on && seg.has_timestamp && seg.tsecr != 0;
+  const bool earlier = echo && static_cast<std::int32_t>(seg.tsecr - u.first_tsval) < 0;
+  if (u.retransmitted ? !earlier : !whole) return false;
+  // One late segment proves nothing of the other holes of a fast recovery.
+  if (s.ca_state == CaState::kRecovery && !whole) {
+    if (s.board == 0 || s.loss.resent != 0) return false;
+  }
+  t.counters.undone_by_time.add();
+  undo(t);
+  return true;
+}
+
+}  // namespace toe::datapath
