@@ -1,4 +1,7 @@
+#include <array>
 #include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "control/test_bench.h"
 
@@ -184,6 +187,63 @@ TEST_F(ActiveTest, OnePortServesSeveralRemoteEnds) {
   held_port(50001);
   EXPECT_EQ(world.replies.size(), 3u);
   EXPECT_EQ(last_sent().src_port, 50001);
+}
+
+// By socket, by route, by default; a name of the route that we do not have counts as none.
+class AlgorithmChoice : public ActiveTest,
+                        public ::testing::WithParamInterface<std::array<const char*, 3>> {};
+
+TEST_P(AlgorithmChoice, IsBySocketByRouteByDefault) {
+  const auto [socket, of_route, expected] = GetParam();
+  join(1, 1);
+  auto r = connect_request(1, 900);
+  std::snprintf(r.options.congestion, sizeof r.options.congestion, "%s", socket);
+  request(r);
+  Request answered;
+  answered.kind = Request::Kind::kRoute;
+  answered.remote = kPeer;
+  answered.route.kind = Route::Kind::kDirect;
+  answered.route.source = kHere;
+  std::snprintf(answered.route.congestion, sizeof answered.route.congestion, "%s", of_route);
+  request(answered);
+  poll();
+  held_port(50000);
+  line_number = last_reply().as<shm::LineMessage>().line;
+  syn = last_sent();
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
+  ASSERT_EQ(commanded(Kind::kInstall).size(), 1u);
+  Request ask;
+  ask.kind = Request::Kind::kInfo;
+  ask.client = ClientId{1};
+  ask.segment = SegmentId{1};
+  ask.line = line_number;
+  request(ask);
+  EXPECT_STREQ(last_reply().as<shm::InfoReply>().congestion, expected);
+}
+
+using Choice = std::array<const char*, 3>;
+INSTANTIATE_TEST_SUITE_P(Control, AlgorithmChoice,
+                         ::testing::Values(Choice{"", "", "cubic"}, Choice{"", "dctcp", "dctcp"},
+                                           Choice{"reno", "dctcp", "reno"},
+                                           Choice{"timely", "", "timely"},
+                                           Choice{"", "bbr", "cubic"}));
+
+// A paced connection has its pace from its first segment on.
+TEST_F(ActiveTest, ARateIsThereBeforeTheFirstRound) {
+  join(1, 1);
+  auto r = connect_request(1, 900);
+  std::memcpy(r.options.congestion, "timely", 7);
+  request(r);
+  route(kPeer);
+  held_port(50000);
+  syn = last_sent();
+  pass(millis(10));
+  receive(answer(wire::kSyn | wire::kAck, 7000, syn.seq + 1));
+  const auto installs = commanded(Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  const auto& p = flows[index_of(installs[0].flow)].protocol;
+  EXPECT_GE(p.cc.pacing_bytes_per_s, 10u * p.mss * 100u);  // the first window per round trip
+  EXPECT_TRUE(p.cc.every_round);
 }
 
 TEST_F(ActiveTest, UnknownCongestionControlStaysWithTheKernel) {

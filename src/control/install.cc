@@ -14,6 +14,10 @@ constexpr std::uint8_t kQuickAcks = 16;  // as Linux: at first every segment is 
 constexpr std::uint32_t kInherited = shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kQuickAck;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+std::string_view name_in(const char (&text)[shm::kCongestionNameBytes]) {
+  return {text, strnlen(text, sizeof text)};
+}
+
 void store(std::atomic<std::uint8_t>* to, const IpAddr& address) {
   for (std::size_t i = 0; i < address.bytes.size(); ++i) to[i].store(address.bytes[i], kRelaxed);
 }
@@ -115,8 +119,11 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   c.peer_mss = a.peer_mss;
   c.max_segment = static_cast<std::uint16_t>(std::min<std::uint32_t>(o.max_segment, 65535));
   c.vlan = a.vlan;
-  const std::string_view name(o.congestion, strnlen(o.congestion, sizeof o.congestion));
-  c.algorithm = name.empty() ? nullptr : find_congestion(name);
+  // By socket, by route, by default.
+  c.algorithm = find_congestion(name_in(o.congestion));
+  if (c.algorithm == nullptr) {
+    c.algorithm = find_congestion(name_in(routes.at(c.route).route.congestion));
+  }
   if (c.algorithm == nullptr) c.algorithm = default_congestion;
   fill_protocol(id, a, o);
   start_congestion(*c.algorithm, options.cc, flow::sample_of(f.protocol, now, false), c.cc_state,

@@ -108,6 +108,9 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   info.data_segs_out = post.data_segs_out;
   info.min_rtt_us = to_us(p.min_rtt);
   info.pacing_rate = p.cc.pacing_bytes_per_s;
+  const std::string_view algorithm = c.algorithm->name;
+  std::memcpy(info.congestion, algorithm.data(),
+              std::min(algorithm.size(), sizeof info.congestion - 1));
   info.notsent_bytes = static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_max, p.snd_end));
 }
 

@@ -31,6 +31,8 @@ struct Route {
   MacAddr source_mac;
   MacAddr next_hop_mac;
   IpAddr source;  ///< preferred source address
+  /// Algorithm of connections that do not choose one; "" or an unknown name = the default.
+  char congestion[shm::kCongestionNameBytes] = {};
 };
 
 /// Largest number of cookies shown at once.

@@ -58,7 +58,7 @@ void add_flags(CLI::App& command) {
       flag->type_name(value_name(option));
     }
     flag->description(help_text(option));
-    if (option.type == OptionType::kNumberList) {
+    if (option.type == OptionType::kNumberList || option.type == OptionType::kPrefixList) {
       flag->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
       flag->expected(1);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 namespace toe::engine {
@@ -18,7 +19,8 @@ control::Route refusal(Kind kind, int error = 0) {
 
 bool same(const control::Route& a, const control::Route& b) {
   return a.kind == b.kind && a.mtu == b.mtu && a.error == b.error && a.source_mac == b.source_mac &&
-         a.next_hop_mac == b.next_hop_mac && a.source == b.source;
+         a.next_hop_mac == b.next_hop_mac && a.source == b.source &&
+         std::strcmp(a.congestion, b.congestion) == 0;
 }
 
 /// Where the route leads, before the next hop is looked at.
@@ -74,6 +76,7 @@ void Destinations::look_up(const IpAddr& remote, Entry& entry) {
   const net::Route& route = found.value();
   entry.mtu = route.mtu == 0 ? device_.mtu : std::min(route.mtu, device_.mtu);
   entry.source = route.source;
+  entry.congestion = route.congestion;
   follow(remote, entry, route.next_hop);
   if (!entry.kept) {
     answer(remote, entry, refusal(Kind::kUnreachable, ENOBUFS));
@@ -120,6 +123,10 @@ control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) cons
   route.source_mac = device_.mac;
   route.next_hop_mac = mac;
   route.source = entry.source;
+  // A name that only the kernel has leaves the choice to the engine's default.
+  if (shm::is_congestion_name(entry.congestion)) {
+    entry.congestion.copy(route.congestion, sizeof route.congestion - 1);
+  }
   return route;
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <string>
 
 #include "base/result.h"
 #include "control/world.h"
@@ -49,6 +50,7 @@ class Destinations {
     bool kept = false;  ///< holds next_hop among the neighbours
     IpAddr next_hop;
     std::uint32_t mtu = 0;
+    std::string congestion;
     IpAddr source;
   };
 

@@ -42,6 +42,7 @@ Json connection_json(const control::ConnRecord& record) {
   json["rx_queue"] = record.rx_queue;
   json["tx_queue"] = record.tx_queue;
   json["cc"] = std::string(record.congestion, ::strnlen(record.congestion, 16));
+  json["pacing_rate"] = record.info.pacing_rate;
   json["mss"] = record.info.snd_mss;
   json["cwnd"] = record.info.snd_cwnd;
   json["ssthresh"] = record.info.snd_ssthresh;

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "engine/congestion_routes.h"
+#include "shm/congestion_names.h"
 
 namespace toe::engine {
 namespace {
@@ -22,8 +24,18 @@ constexpr OptionSpec kOptions[] = {
     {"layout", OptionType::kChoice, "rtc", 0, 0, "rtc",
      "placement of the stages; rtc runs all of them in one thread, best with few free cores"},
     {"groups", OptionType::kNumber, "1", 1, 1, "N", "flow groups"},
-    {"cc", OptionType::kChoice, "cubic", 0, 0, "cubic|reno",
-     "congestion control of connections that do not choose one"},
+    {"cc", OptionType::kChoice, "cubic", 0, 0, shm::kCongestionNames,
+     "congestion control of connections whose program (TCP_CONGESTION) and route choose none"},
+    {"cc-route", OptionType::kPrefixList, "", 0, 0, "PREFIX=ALGO",
+     "congestion control towards these addresses, as 10.0.0.0/8=dctcp; the longest prefix decides, "
+     "before the kernel's route (ip route ... congctl) and --cc"},
+    {"pacing", OptionType::kChoice, "off", 0, 0, "off|slow-start|on",
+     "spread the segments of cubic, reno and dctcp over the round trip; off costs least and suits "
+     "queues that hold a burst"},
+    {"constant-rate", OptionType::kNumber, "0", 0, 400'000'000, "KBIT",
+     "kbit/s of every connection under cc constant; 0 is unpaced"},
+    {"constant-window", OptionType::kNumber, "0", 0, 1 << 30, "BYTES",
+     "bytes in flight of every connection under cc constant; 0 is unlimited"},
     {"min-rto", OptionType::kDuration, "200ms", 1000 * kMicro, 60 * kSecond, "TIME",
      "least retransmission timeout; 200ms as Linux, lower in a data centre"},
     {"syn-cookies", OptionType::kChoice, "auto", 0, 0, "auto|never|always",
@@ -98,6 +110,12 @@ Status check_list(const OptionSpec& option, const std::string& text) {
   return Done{};
 }
 
+Status check_prefixes(const OptionSpec& option, const std::string& text) {
+  const auto routes = CongestionRoutes::parse(text);
+  if (routes.ok()) return Done{};
+  return Error{EINVAL, fmt::format("{}: {}", option.name, routes.error().text)};
+}
+
 Status check_duration(const OptionSpec& option, const std::string& text) {
   Nanos value;
   if (!parse_duration(text, value) || value.ns < option.min || value.ns > option.max) {
@@ -117,6 +135,8 @@ Status check_value(const OptionSpec& option, const std::string& text) {
       return check_number(option, text, text);
     case OptionType::kNumberList:
       return check_list(option, text);
+    case OptionType::kPrefixList:
+      return check_prefixes(option, text);
     case OptionType::kDuration:
       return check_duration(option, text);
     case OptionType::kSwitch:

@@ -24,6 +24,7 @@ enum class OptionType : std::uint8_t {
   kDuration,    ///< number with unit: us, ms or s
   kSwitch,      ///< true or false; a flag without a value means true
   kChoice,      ///< one of the words in `words`
+  kPrefixList,  ///< PREFIX=ALGORITHM, separated by commas; a flag may be given several times
   kNumberList,  ///< numbers separated by commas; a flag may be given several times
   kOctal,       ///< file mode
 };

@@ -81,10 +81,24 @@ TEST(Options, FlagsOfAllKinds) {
   EXPECT_EQ(settings.value().text("ack"), "immediate");
 }
 
+TEST(Options, PrefixesFromFlagsAndFile) {
+  auto settings =
+      collect({"--dev=v0", "--cc-route", "10.0.0.0/8=dctcp", "--cc-route", "fd00::/8=timely"});
+  ASSERT_TRUE(settings.ok()) << settings.error().text;
+  EXPECT_EQ(settings.value().text("cc-route"), "10.0.0.0/8=dctcp,fd00::/8=timely");
+  const File file("dev = \"v0\"\ncc-route = [\"10.0.0.0/8=dctcp\", \"10.1.0.0/16=reno\"]\n");
+  settings = collect({"--config", file.path()});
+  ASSERT_TRUE(settings.ok()) << settings.error().text;
+  EXPECT_EQ(settings.value().text("cc-route"), "10.0.0.0/8=dctcp,10.1.0.0/16=reno");
+  EXPECT_EQ(collect({"--dev", "v0", "--cc-route", "10.0.0.0/8"}).error().text,
+            "--cc-route: '10.0.0.0/8' is not PREFIX=ALGORITHM");
+}
+
 TEST(Options, RefusedWithOneSentence) {
   EXPECT_EQ(collect({}).error().text, "name the network interface with --dev IFACE");
   EXPECT_EQ(collect({"--dev", "v0", "--cc", "bbr"}).error().text,
-            "--cc is 'bbr', but must be one of cubic|reno");
+            "--cc is 'bbr', but must be one of "
+            "cubic|reno|dctcp|dctcp-rate|timely|constant");
   EXPECT_EQ(collect({"--dev", "v0"}, {{"FLEXTOE_MAX_FLOWS", "many"}}).error().text,
             "environment FLEXTOE_MAX_FLOWS: max-flows is 'many', but must be a number from 64 to "
             "1048576");

@@ -136,6 +136,17 @@ Status Engine::steer() {
   return status;
 }
 
+control::CongestionSettings Engine::congestion_settings() const {
+  control::CongestionSettings cc;
+  const std::string& pacing = settings_.text("pacing");
+  cc.pacing = pacing == "on"           ? control::Pacing::kOn
+              : pacing == "slow-start" ? control::Pacing::kSlowStart
+                                       : control::Pacing::kOff;
+  cc.constant_rate = static_cast<std::uint64_t>(settings_.number("constant-rate")) * 1000 / 8;
+  cc.constant_window = static_cast<std::uint32_t>(settings_.number("constant-window"));
+  return cc;
+}
+
 CoreOptions Engine::core_options() const {
   CoreOptions options;
   const std::string& checksum = settings_.text("rx-csum");
@@ -157,6 +168,7 @@ CoreOptions Engine::core_options() const {
   control.link_mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(device_.mtu, 65535));
   control.partial_checksum_ok = static_cast<std::uint8_t>(options.datapath.rx_checksum);
   std::snprintf(control.congestion, sizeof control.congestion, "%s", settings_.text("cc").c_str());
+  control.cc = congestion_settings();
   options.secrets.isn = {random_word(), random_word()};
   options.secrets.random = random_word();
   options.table_secret = {random_word(), random_word()};
@@ -164,8 +176,10 @@ CoreOptions Engine::core_options() const {
 }
 
 Status Engine::make_core() {
-  Status status = in_order([&] { return take(EnginePage::make(), page_); },
-                           [&] { return take(Bridge::make(page_.page()), bridge_); });
+  Status status = in_order(
+      [&] { return take(CongestionRoutes::parse(settings_.text("cc-route")), congestion_routes_); },
+      [&] { return take(EnginePage::make(), page_); },
+      [&] { return take(Bridge::make(page_.page()), bridge_); });
   if (!status.ok()) return status;
   world_ = std::make_unique<WorldBridge>(*bridge_);
   core_ = std::make_unique<Core>(core_options(),
@@ -194,6 +208,20 @@ StatusFacts Engine::status_facts() const {
   return facts;
 }
 
+/// A prefix of ours says more about our connections than a route of the kernel's.
+void Engine::give_route(const IpAddr& remote, const control::Route& route) {
+  control::Request request;
+  request.kind = control::Request::Kind::kRoute;
+  request.remote = remote;
+  request.route = route;
+  const std::string_view algorithm = congestion_routes_.find(remote);
+  if (!algorithm.empty()) {
+    std::snprintf(request.route.congestion, sizeof request.route.congestion, "%.*s",
+                  static_cast<int>(algorithm.size()), algorithm.data());
+  }
+  bridge_->send(request);
+}
+
 Status Engine::make_admin() {
   std::optional<net::RouteLookup> lookup;
   std::optional<net::Neighbours> neighbours;
@@ -206,14 +234,9 @@ Status Engine::make_admin() {
                            [&] { return take(open_control_socket(socket_path_, access), socket); });
   if (!status.ok()) return status;
   socket_made_ = true;
-  destinations_.emplace(std::move(*lookup), std::move(*neighbours), device_,
-                        [this](const IpAddr& remote, const control::Route& route) {
-                          control::Request request;
-                          request.kind = control::Request::Kind::kRoute;
-                          request.remote = remote;
-                          request.route = route;
-                          bridge_->send(request);
-                        });
+  destinations_.emplace(
+      std::move(*lookup), std::move(*neighbours), device_,
+      [this](const IpAddr& remote, const control::Route& route) { give_route(remote, route); });
   verbs_.emplace(VerbLinks{*bridge_, *core_, settings_, *listeners_, segments_, *steering_,
                            status_facts(), clock_now()});
   clients_.emplace(

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "engine/admin.h"
+#include "engine/congestion_routes.h"
 #include "engine/core.h"
 #include "engine/engine_page.h"
 #include "engine/lock_file.h"
@@ -37,6 +38,8 @@ class Engine {
   Status make_core();
   Status make_admin();
   CoreOptions core_options() const;
+  control::CongestionSettings congestion_settings() const;
+  void give_route(const IpAddr& remote, const control::Route& route);
   Nanos yield_time() const;
   StatusFacts status_facts() const;
   void print_ready() const;
@@ -60,6 +63,7 @@ class Engine {
   std::unique_ptr<Core> core_;
   std::optional<Listeners> listeners_;
   std::optional<Destinations> destinations_;
+  CongestionRoutes congestion_routes_;
   std::optional<Verbs> verbs_;
   std::optional<Clients> clients_;
   std::optional<net::NetEvents> events_;

@@ -15,6 +15,7 @@
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
 #include "libtoe/user_memory.h"
+#include "shm/congestion_names.h"
 
 namespace toe::libtoe {
 namespace {
@@ -26,7 +27,6 @@ constexpr int kTcpUlp = 31;       // TCP_ULP
 constexpr int kTcpMd5 = 14;       // TCP_MD5SIG
 constexpr int kTcpMd5Ext = 32;    // TCP_MD5SIG_EXT
 constexpr int kDefaultMss = 536;  // what TCP_MAXSEG shows before it was set
-constexpr std::string_view kEngineAlgorithms[] = {"cubic", "reno", "dctcp", "timely", "constant"};
 
 int kernel_int(int fd, int level, int name) {
   int value = 0;
@@ -120,13 +120,10 @@ int set_fresh_congestion(Socket& socket, const void* value, socklen_t length) {
   if (!may_be_mapped(value, length) || length == 0) return kLeaveToKernel;
   char name[16] = {};
   std::memcpy(name, value, std::min<std::size_t>(length, sizeof(name) - 1));
-  for (const std::string_view known : kEngineAlgorithms) {
-    if (known != name) continue;
-    std::memcpy(socket.congestion, name, sizeof(name));
-    socket.options_touched.store(true, std::memory_order_relaxed);
-    return 0;
-  }
-  return kLeaveToKernel;
+  if (!shm::is_congestion_name(name)) return kLeaveToKernel;
+  std::memcpy(socket.congestion, name, sizeof(name));
+  socket.options_touched.store(true, std::memory_order_relaxed);
+  return 0;
 }
 
 }  // namespace toe::libtoe

@@ -277,14 +277,16 @@ struct TcpInfoTail {
   std::uint64_t bytes_sent, bytes_retrans;
 };
 
-int get_tcp_info(Socket& socket, void* value, socklen_t* length) {
+bool ask_info(Socket& socket, shm::InfoReply& reply) {
   Attachment* attachment = socket.attachment.load();
   const Connection& connection = socket.connection;
+  return attachment != nullptr &&
+         attachment->client.info(connection.lane().segment(), connection.line_index(), reply);
+}
+
+int get_tcp_info(Socket& socket, void* value, socklen_t* length) {
   shm::InfoReply reply{};
-  if (attachment == nullptr ||
-      !attachment->client.info(connection.lane().segment(), connection.line_index(), reply)) {
-    reply.state = TCP_CLOSE;
-  }
+  if (!ask_info(socket, reply)) reply.state = TCP_CLOSE;
   struct {
     tcp_info head;
     TcpInfoTail tail;
@@ -304,6 +306,17 @@ int get_tcp_info(Socket& socket, void* value, socklen_t* length) {
   info.tail.bytes_sent = reply.bytes_sent;
   info.tail.bytes_retrans = reply.bytes_retrans;
   return store_value(&info, sizeof(info), value, length);
+}
+
+/// What the program set, else what route or engine chose.
+int get_congestion(Socket& socket, void* value, socklen_t* length) {
+  shm::InfoReply reply{};
+  if (socket.congestion[0] != 0) {
+    std::memcpy(reply.congestion, socket.congestion, sizeof(reply.congestion));
+  } else {
+    ask_info(socket, reply);
+  }
+  return store_value(reply.congestion, sizeof(reply.congestion), value, length);
 }
 
 int get_tcp_level(Socket& socket, int name, void* value, socklen_t* length) {
@@ -329,11 +342,8 @@ int get_tcp_level(Socket& socket, int name, void* value, socklen_t* length) {
       return store_int(static_cast<int>(line.mss.load()), value, length);
     case TCP_INFO:
       return get_tcp_info(socket, value, length);
-    case TCP_CONGESTION: {
-      char text[16] = "cubic";
-      if (socket.congestion[0] != 0) std::memcpy(text, socket.congestion, sizeof(text));
-      return store_value(text, sizeof(text), value, length);
-    }
+    case TCP_CONGESTION:
+      return get_congestion(socket, value, length);
     default:
       return kLeaveToKernel;  // its defaults
   }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "shm/congestion_names.h"
 #include "shm/segment_format.h"
 
 namespace toe::shm {
@@ -78,9 +79,9 @@ struct SocketOptions {
   std::uint32_t keep_interval_s;
   std::uint32_t keep_count;
   std::uint32_t user_timeout_ms;
-  std::uint32_t linger_s;     ///< as in Line
-  std::uint32_t max_segment;  ///< TCP_MAXSEG, 0 = none
-  char congestion[16];        ///< "" = default of the engine
+  std::uint32_t linger_s;                 ///< as in Line
+  std::uint32_t max_segment;              ///< TCP_MAXSEG, 0 = none
+  char congestion[kCongestionNameBytes];  ///< "" = the route's, or the default of the engine
 };
 
 struct Hello {
@@ -180,6 +181,7 @@ struct InfoReply {
   std::uint32_t pmtu, rtt_us, rttvar_us, snd_ssthresh, snd_cwnd, rcv_space, total_retrans;
   std::uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans, delivery_rate, pacing_rate;
   std::uint32_t segs_out, segs_in, data_segs_in, data_segs_out, min_rtt_us, notsent_bytes;
+  char congestion[kCongestionNameBytes];  ///< algorithm in use; "" without a connection
 };
 
 /// An option that control has to know at once (TCP_CONGESTION, TCP_MAXSEG).

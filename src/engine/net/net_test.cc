@@ -130,7 +130,8 @@ TEST_F(NetTest, FollowsLinksAddressesAndRoutes) {
 TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {
   TestNetns::run(
       "ip route add 10.50.0.0/16 via 10.99.0.2 mtu lock 1300 src 10.99.0.1 && "
-      "ip route add fd50::/64 via fd99::2 && ip route add 10.51.0.0/16 via inet6 fd99::2");
+      "ip route add fd50::/64 via fd99::2 && ip route add 10.51.0.0/16 via inet6 fd99::2 && "
+      "ip route add 10.52.0.0/16 via 10.99.0.2 congctl reno");
   auto lookup = RouteLookup::open();
   ASSERT_TRUE(lookup.ok());
   auto on_link = lookup.value().find({.remote = kThere4});
@@ -146,6 +147,10 @@ TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {
   EXPECT_EQ(far.value().next_hop, kThere4);
   EXPECT_EQ(far.value().mtu, 1300u);
   EXPECT_TRUE(far.value().mtu_locked);
+  EXPECT_EQ(far.value().congestion, "");
+  auto reno = lookup.value().find({.remote = addr("10.52.1.1")});
+  ASSERT_TRUE(reno.ok());
+  EXPECT_EQ(reno.value().congestion, "reno");
 
   auto six = lookup.value().find({.remote = addr("fd50::5"), .local = kHere6});
   ASSERT_TRUE(six.ok());

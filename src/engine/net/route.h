@@ -3,6 +3,7 @@
 #define TOE_ENGINE_NET_ROUTE_H_
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "base/addr.h"
@@ -29,6 +30,7 @@ struct Route {
   IpAddr source;          ///< the query's, or the kernel's choice; any if it made none
   std::uint32_t mtu = 0;  ///< of the route; 0: the device's
   bool mtu_locked = false;
+  std::string congestion;  ///< its congestion control (`ip route ... congctl`), "" if none
 };
 
 /// Answers in some 10 microseconds. Thread: one.
