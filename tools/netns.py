@@ -291,7 +291,7 @@ class Lab:
     """The namespaces. Use as a context manager."""
 
     def __init__(self, prefix, extra_clients=0, wired=False, mtu=1500):
-        name = f"{prefix}-{os.getpid()}"
+        self.name = name = f"{prefix}-{os.getpid()}"
         self.server = Namespace(self, name + "-server")
         self.client = Namespace(self, name + "-client")
         self.middle = Namespace(self, name + "-wire") if wired else None
@@ -310,11 +310,7 @@ class Lab:
 
     def _build(self, extra_clients):
         for namespace in self._namespaces:
-            done = subprocess.run(["ip", "netns", "add", namespace.name], capture_output=True,
-                                  text=True)
-            if done.returncode != 0:
-                raise LabError("ip netns add: " + done.stderr.strip())
-            namespace.ip("link", "set", "lo", "up")
+            self._create(namespace)
         if self.middle is None:
             self.server.ip("link", "add", SERVER_DEV, "type", "veth", "peer", "name", CLIENT_DEV,
                            "netns", self.client.name)
@@ -342,6 +338,23 @@ class Lab:
             for place, name in ((namespace, device), (self.middle, end)):
                 place.run(["ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off",
                            "gro", "off"])
+
+    @staticmethod
+    def _create(namespace):
+        done = subprocess.run(["ip", "netns", "add", namespace.name], capture_output=True,
+                              text=True)
+        if done.returncode != 0:
+            raise LabError("ip netns add: " + done.stderr.strip())
+        # Nobody else has these addresses; a router whose own are still being checked is mute.
+        namespace.run(["sh", "-c", "for scope in all default; do"
+                       " echo 0 >/proc/sys/net/ipv6/conf/$scope/accept_dad; done"])
+        namespace.ip("link", "set", "lo", "up")
+
+    def add_namespace(self, word):
+        """One more namespace, with nothing in it but lo."""
+        namespace = Namespace(self, f"{self.name}-{word}")
+        self._create(namespace)
+        return namespace
 
     def environment(self, client_side=False):
         """Where programs find the engine: each side has a run directory of its own."""
@@ -388,13 +401,14 @@ class Lab:
         os._exit(0)
 
     def _remove(self):
-        for namespace in self._namespaces:
-            pids = subprocess.run(["ip", "netns", "pids", namespace.name], capture_output=True,
+        known = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
+        for name in [name for name in known if name.startswith(self.name + "-")]:
+            pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True,
                                   text=True).stdout.split()
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            subprocess.run(["ip", "netns", "del", namespace.name], capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def close(self):

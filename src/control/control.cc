@@ -6,52 +6,6 @@
 #include "control/impl.h"
 
 namespace toe::control {
-namespace {
-
-flow::HashKey derive(const Secrets& s, std::uint64_t tweak) {
-  return {s.isn.k0 ^ (s.random + tweak), s.isn.k1 + tweak * 0x9e3779b97f4a7c15ull};
-}
-
-// Record numbers with the lowest on top.
-std::vector<std::uint32_t> all_free(std::uint32_t n) {
-  std::vector<std::uint32_t> v(n);
-  for (std::uint32_t i = 0; i < n; ++i) v[i] = n - 1 - i;
-  return v;
-}
-
-const Congestion* default_algorithm(const Options& o) {
-  const Congestion* c = find_congestion({o.congestion, strnlen(o.congestion, sizeof o.congestion)});
-  return c != nullptr ? c : &cubic();
-}
-
-}  // namespace
-
-State::State(const Options& o, const Secrets& s, const Links& l)
-    : options(o),
-      secrets(s),
-      links(l),
-      world(l.world),
-      flows(l.flows),
-      commands(l.commands),
-      default_congestion(default_algorithm(o)),
-      conns(o.max_flows),
-      free_conns(all_free(o.max_flows)),
-      attempts(kMaxAttempts),
-      free_attempts(all_free(kMaxAttempts)),
-      index(o.max_flows + kMaxAttempts, derive(s, 1)),
-      timers(o.max_flows + kMaxAttempts),
-      time_wait(o.max_time_wait, o.time_wait, derive(s, 2)),
-      routes(l.world, derive(s, 3)),
-      port_uses(l.world),
-      listeners(kMaxListeners),
-      free_listeners(all_free(kMaxListeners)),
-      listeners_on_port(65536, kNil),
-      segments(kMaxSegments),
-      headers(kHeaderTemplates),
-      free_headers(all_free(kHeaderTemplates)) {
-  TOE_CHECK(l.flows.size() >= o.max_flows);
-  pools.reserve(kMaxPools);
-}
 
 void Control::Impl::on_request(const Request& r) {
   switch (r.kind) {
@@ -77,6 +31,8 @@ void Control::Impl::on_request(const Request& r) {
       return on_option(r);
     case Request::Kind::kRoute:
       return on_route(r);
+    case Request::Kind::kIcmp:
+      return on_icmp(r);
     case Request::Kind::kHeldPort:
       return on_held_port(r);
     case Request::Kind::kPagesReturned:
@@ -133,6 +89,7 @@ bool Control::Impl::poll() {
     ++fired;
   }
   expire_time_wait();
+  expire_path_mtus();
   const bool jobs_left = !busy() && step_jobs();
   const bool dump_left = step_dump();
   return n == kEventsPerPoll || fired == kTimersPerPoll || jobs_left || dump_left ||
@@ -140,7 +97,8 @@ bool Control::Impl::poll() {
 }
 
 Time Control::Impl::next_deadline() const {
-  return std::min(timers.next_deadline(), time_wait.next_deadline(now));
+  Time at = std::min(timers.next_deadline(), time_wait.next_deadline(now));
+  return std::min(at, routes.next_expiry());
 }
 
 bool Control::Impl::quiet() const {

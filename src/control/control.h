@@ -104,7 +104,10 @@ struct Dump {
   X(ring_grown) \
   X(ring_refused) \
   X(rings_renewed) \
-  X(stray_segments)
+  X(stray_segments) \
+  X(icmp_too_big) \
+  X(icmp_unreachable) \
+  X(icmp_ignored)
 // clang-format on
 
 struct Counters {

@@ -178,6 +178,12 @@ struct Control::Impl : State {
   std::uint8_t kernel_state(std::uint32_t id) const;
   void fill_info(std::uint32_t id, shm::InfoReply& info) const;
 
+  // path_mtu.cc: ICMP
+  void on_icmp(const Request& r);
+  void on_icmp_attempt(std::uint32_t id, const Request& r);
+  void on_too_big(std::uint32_t id, const Request& r);
+  void expire_path_mtus();
+
   // dump.cc
   void on_dump(Dump* dump);
   bool step_dump();
@@ -197,6 +203,7 @@ struct Control::Impl : State {
   std::uint32_t job_length(const Job& job) const;
   void finish_job(const Job& job);
   void on_route(const Request& r);
+  void refresh_route(std::uint32_t id);
   void on_address_gone(const IpAddr& local);
   void on_stop();
 };

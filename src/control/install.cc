@@ -115,7 +115,7 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   f.pre.iss = a.iss;
   f.pre.irs = a.irs;
   c.route = routes.acquire(a.key.remote);
-  c.port_mtu = routes.at(c.route).route.mtu;
+  c.port_mtu = routes.at(c.route).mtu();
   c.peer_mss = a.peer_mss;
   c.max_segment = static_cast<std::uint16_t>(std::min<std::uint32_t>(o.max_segment, 65535));
   c.vlan = a.vlan;

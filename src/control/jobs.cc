@@ -132,8 +132,9 @@ bool Control::Impl::visit_route(const Job& job, std::uint32_t id) {
   command.flow = FlowId{id};
   command.header = &headers[slot];
   commands.push(command);
-  if (c.port_mtu == route.mtu) return true;
-  c.port_mtu = route.mtu;
+  const std::uint16_t mtu = routes.at(job.route).mtu();
+  if (c.port_mtu == mtu) return true;
+  c.port_mtu = mtu;
   push_mss(id);
   return true;
 }
@@ -148,16 +149,7 @@ void Control::Impl::on_route(const Request& r) {
   bool changed = false;
   const std::uint32_t id = routes.update(r.remote, r.route, changed);
   if (id == kNil) return;
-  const bool planned = std::any_of(jobs.begin(), jobs.end(), [&](const Job& j) {
-    return j.kind == Job::Kind::kRoute && j.route == id && !j.begun;
-  });
-  if (changed && !planned) {
-    routes.acquire(r.remote);  // until the job is done
-    Job job;
-    job.kind = Job::Kind::kRoute;
-    job.route = id;
-    jobs.push_back(job);
-  }
+  if (changed) refresh_route(id);
   // Whoever waited goes on; the last of them may give the entry back, so it is looked up anew.
   for (std::uint32_t left = routes.at(id).waiters.count; left > 0; --left) {
     const std::uint32_t attempt = routes.at(id).waiters.head;
@@ -167,6 +159,19 @@ void Control::Impl::on_route(const Request& r) {
       go_on_passive(attempt);
     }
   }
+}
+
+// The flows of the route get what their frames need of it, unless that is planned already.
+void Control::Impl::refresh_route(std::uint32_t id) {
+  const bool planned = std::any_of(jobs.begin(), jobs.end(), [&](const Job& j) {
+    return j.kind == Job::Kind::kRoute && j.route == id && !j.begun;
+  });
+  if (planned) return;
+  routes.acquire(routes.at(id).remote);  // until the job is done
+  Job job;
+  job.kind = Job::Kind::kRoute;
+  job.route = id;
+  jobs.push_back(job);
 }
 
 void Control::Impl::on_address_gone(const IpAddr& local) {

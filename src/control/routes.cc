@@ -56,7 +56,32 @@ std::uint32_t RouteCache::update(const IpAddr& remote, const Route& route, bool&
   return found->second;
 }
 
+void RouteCache::lower_mtu(std::uint32_t i, std::uint16_t mtu, Time now) {
+  RouteEntry& e = entries_[i];
+  if (e.path_mtu != 0) forget_mtu(i);
+  e.path_mtu = mtu;
+  e.path_until = now + kPathMtuAge;
+  push_back(lowered_, i, [this](std::uint32_t n) -> Link& { return entries_[n].lowered; });
+}
+
+std::uint32_t RouteCache::expire_mtu(Time now) {
+  const std::uint32_t i = lowered_.head;
+  if (i == kNil || entries_[i].path_until > now) return kNil;
+  forget_mtu(i);
+  return i;
+}
+
+Time RouteCache::next_expiry() const {
+  return lowered_.empty() ? Time::never() : entries_[lowered_.head].path_until;
+}
+
+void RouteCache::forget_mtu(std::uint32_t i) {
+  unlink(lowered_, i, [this](std::uint32_t n) -> Link& { return entries_[n].lowered; });
+  entries_[i].path_mtu = 0;
+}
+
 void RouteCache::forget(std::uint32_t i) {
+  if (entries_[i].path_mtu != 0) forget_mtu(i);
   unlink(idle_, i, [this](std::uint32_t n) -> Link& { return entries_[n].idle; });
   world_.forget_route(entries_[i].remote);
   by_remote_.erase(entries_[i].remote);

@@ -2,6 +2,7 @@
 #ifndef TOE_CONTROL_ROUTES_H_
 #define TOE_CONTROL_ROUTES_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -20,12 +21,19 @@ struct RouteEntry {
   std::uint32_t users = 0;  ///< attempts and connections
   List waiters;             ///< attempts that wait for the answer
   Link idle;
+  std::uint16_t path_mtu = 0;  ///< found smaller on the way than at the first hop; 0 = not
+  Time path_until;             ///< when the route's own MTU is tried again
+  Link lowered;
+
+  /// IP bytes of the largest packet to this destination.
+  std::uint16_t mtu() const { return path_mtu == 0 ? route.mtu : std::min(path_mtu, route.mtu); }
 };
 
 class RouteCache {
  public:
   static constexpr std::uint32_t kMaxRoutes = 16384;
-  static constexpr std::uint32_t kMaxIdle = 1024;  ///< destinations kept without a user
+  static constexpr std::uint32_t kMaxIdle = 1024;     ///< destinations kept without a user
+  static constexpr Nanos kPathMtuAge = seconds(600);  ///< as Linux mtu_expires (RFC 1191: 10 min)
 
   RouteCache(World& world, flow::HashKey secret);
 
@@ -38,6 +46,12 @@ class RouteCache {
   /// something that frames carry is different now.
   std::uint32_t update(const IpAddr& remote, const Route& route, bool& changed);
 
+  /// Remembers a smaller MTU on the path for kPathMtuAge.
+  void lower_mtu(std::uint32_t i, std::uint16_t mtu, Time now);
+  /// The next entry whose smaller MTU has run out and is forgotten now; kNil: none.
+  std::uint32_t expire_mtu(Time now);
+  Time next_expiry() const;
+
   RouteEntry& at(std::uint32_t i) { return entries_[i]; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(by_remote_.size()); }
 
@@ -49,12 +63,14 @@ class RouteCache {
     }
   };
   void forget(std::uint32_t i);
+  void forget_mtu(std::uint32_t i);
 
   World& world_;
   std::unordered_map<IpAddr, std::uint32_t, Hash> by_remote_;
   std::vector<RouteEntry> entries_;
   std::vector<std::uint32_t> free_;
   List idle_;
+  List lowered_;  ///< entries with a path MTU, the oldest first
 };
 
 }  // namespace toe::control

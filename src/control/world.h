@@ -74,18 +74,24 @@ struct Request {
     kInfo,           ///< client, tag, segment, line
     kOption,         ///< client, tag, segment, line, level, name, value
     kRoute,          ///< remote: new or changed answer to World::want_route
+    kIcmp,           ///< icmp, local, remote, ports, sequence, length, mtu or error: as claimed
     kHeldPort,       ///< local, local_port: a port for outgoing connections; error != 0: none
     kPagesReturned,  ///< segment, ring: return_pages is done
     kAddressGone,    ///< local: DEV lost this address
     kDump,           ///< dump
     kStop,           ///< clean exit: refuse new connections, end the others
   };
+  enum class Icmp : std::uint8_t { kTooBig, kUnreachable };
   Kind kind = Kind::kLeave;
+  Icmp icmp = Icmp::kUnreachable;
   bool v6only = false;
   bool reuseport = false;
   bool v4_socket = false;  ///< an AF_INET socket: speaks no IPv6
   std::uint16_t local_port = 0;
   std::uint16_t remote_port = 0;
+  std::uint16_t mtu = 0;
+  std::uint16_t length = 0;    ///< IP bytes of the packet that a router complains about
+  std::uint32_t sequence = 0;  ///< its sequence number
   ClientId client = kNoClient;
   SegmentId segment = kNoSegment;
   std::uint64_t tag = 0;

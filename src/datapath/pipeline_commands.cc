@@ -51,7 +51,9 @@ void Pipeline::Impl::on_flow(const flow::Command& command, Time now) {
   } else if (command.kind == Kind::kAbort) {
     on_abort(step, command.error, command.reset);
   } else if (command.kind == Kind::kSetMss) {
-    flow.protocol.mss = command.mss;
+    on_mss(step, command.mss);
+  } else if (command.kind == Kind::kSoftError) {
+    flow.protocol.soft_error = static_cast<std::uint16_t>(command.error);
   } else if (command.kind == Kind::kCongestion) {
     set_congestion(command.flow, command.cc);
   } else if (command.kind == Kind::kSetHeader) {

@@ -63,6 +63,8 @@ void on_delayed_ack(Step& t);
 void on_orphan(Step& t, bool reset);
 /// Ends the flow now; an RST leaves if `reset`.
 void on_abort(Step& t, std::uint32_t error, bool reset);
+/// The path takes segments of at most `mss` payload bytes from now on.
+void on_mss(Step& t, std::uint16_t mss);
 /// A receive ring of `bytes` is there: switch to it (kRxSwitch), or refuse (kRxSwitchRefused).
 void switch_rx_ring(Step& t, std::uint32_t bytes);
 

@@ -238,6 +238,7 @@ bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq) {
   const auto ack = static_cast<std::uint64_t>(position);
   const std::uint32_t window_before = s.snd_wnd;
   update_window(t, seg, seq, ack);
+  if (ack > s.snd_una) s.soft_error = 0;
   const bool duplicate = ack == s.snd_una && outstanding(s) && seg.payload_length == 0 &&
                          (seg.flags & wire::kFin) == 0 && s.snd_wnd == window_before;
   if (sacks || s.careful || (duplicate && s.sack_on)) {

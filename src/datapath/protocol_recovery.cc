@@ -307,6 +307,25 @@ Scoreboard* borrow_board(Step& t) {
   return &board;
 }
 
+/// What is outstanding in larger segments was dropped for its size, which says nothing of
+/// congestion (RFC 1191 section 6.5): all of it leaves again, in smaller ones.
+void on_mss(Step& t, std::uint16_t mss) {
+  ProtocolSlice& s = t.s;
+  const bool smaller = mss < s.mss;
+  s.mss = mss;
+  if (!smaller || s.closed || !outstanding(s)) return;
+  Scoreboard* board = s.sack_on ? borrow_board(t) : nullptr;
+  if (board != nullptr) {
+    board->lose(s.snd_una, s.snd_max);
+    note_board(s, *board);
+    s.careful = true;
+  } else {
+    s.snd_nxt = s.snd_una;
+  }
+  s.timed_rtt = false;
+  settle(t);
+}
+
 void return_board(Step& t) {
   ProtocolSlice& s = t.s;
   t.pools.boards.give(s.board);

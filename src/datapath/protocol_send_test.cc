@@ -442,5 +442,40 @@ TEST(Congestion, AnIdleApplicationDoesNotGrowTheWindow) {
   EXPECT_EQ(t.s.cwnd, 10u * kTestMss);
 }
 
+// --- Path MTU ---
+
+class PathMtu : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Sack, PathMtu, testing::Bool());
+
+TEST_P(PathMtu, ASmallerPathSendsEverythingOutstandingAgainWithoutAskingCongestion) {
+  Script t;
+  t.s.sack_on = GetParam();
+  t.write(3000);
+  EXPECT_EQ(segments(t), 3u);
+  const std::uint32_t cwnd = t.s.cwnd;
+  t.set_mss(600);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+600 a0", "A 600+600 a0", "A 1200+600 a0", "A 1800+600 a0",
+                                 "PA 2400+600 a0"}));
+  EXPECT_EQ(t.s.cwnd, cwnd);
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  t.recv({.ack = 1200});
+  t.recv({.ack = 3000});
+  EXPECT_EQ(t.s.snd_una, 3000u);
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  EXPECT_GE(t.s.cwnd, cwnd);
+  t.write(600);
+  EXPECT_EQ(t.take_sent(), Sent({"PA 3000+600 a0"}));
+}
+
+TEST(Send, ALargerPathSendsNothingAgain) {
+  Script t;
+  t.write(2000);
+  EXPECT_EQ(segments(t), 2u);
+  t.set_mss(1400);
+  EXPECT_EQ(segments(t), 0u);
+  t.write(1400);
+  EXPECT_EQ(t.take_sent(), Sent({"PA 2000+1400 a0"}));
+}
+
 }  // namespace
 }  // namespace toe::datapath

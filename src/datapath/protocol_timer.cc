@@ -17,7 +17,11 @@ bool gave_up(const Step& t) {
   return s.orphan ? since >= kGiveUpOrphan || s.rto >= kMaxRto : since >= kGiveUp;
 }
 
-void time_out(Step& t) { end(t, flow::Event::Close::kTimedOut, ETIMEDOUT); }
+/// As Linux: what a router said of the silence explains it better.
+void time_out(Step& t) {
+  const std::uint32_t error = t.s.soft_error != 0 ? t.s.soft_error : ETIMEDOUT;
+  end(t, flow::Event::Close::kTimedOut, error);
+}
 
 /// RFC 5681 section 3.1 and RFC 6298 section 5: everything outstanding is sent again in slow start.
 void on_rto(Step& t) {

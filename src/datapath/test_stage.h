@@ -115,6 +115,9 @@ class Script {
   void abort(std::uint32_t why, bool reset) {
     step([&](Step& t) { on_abort(t, why, reset); });
   }
+  void set_mss(std::uint16_t mss) {
+    step([&](Step& t) { on_mss(t, mss); });
+  }
   void offer_rx_ring(std::uint32_t bytes) {
     step([&](Step& t) { switch_rx_ring(t, bytes); });
   }

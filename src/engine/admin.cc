@@ -45,11 +45,11 @@ Status Admin::prepare(UniqueFd control_socket) {
   signals_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals_.valid()) return failure("signalfd");
   for (const int fd : {control_socket_.get(), signals_.get(), links_.events.fd(),
-                       links_.bridge.notes.event_fd()}) {
+                       links_.bridge.notes.event_fd(), links_.icmp.fd4()}) {
     Status status = watch(fd);
     if (!status.ok()) return status;
   }
-  return Done{};
+  return links_.icmp.fd6() < 0 ? Status(Done{}) : watch(links_.icmp.fd6());
 }
 
 Status Admin::watch(int fd) {
@@ -89,6 +89,8 @@ void Admin::turn(const std::vector<int>& ready) {
       on_signal();
     } else if (fd == links_.events.fd()) {
       links_.events.poll([this](const net::NetEvent& event) { on_net_event(event); });
+    } else if (fd == links_.icmp.fd4() || fd == links_.icmp.fd6()) {
+      links_.icmp.poll([this](const wire::IcmpReport& report) { on_icmp(report); });
     } else if (fd != links_.bridge.notes.event_fd() && links_.bridge.orders.flush()) {
       links_.clients.on_readable(fd);  // not while orders wait: programs have to wait as well
     }
@@ -215,6 +217,29 @@ void Admin::hold_port(const IpAddr& local) {
   } else {
     request.error = port.error().code;
   }
+  links_.bridge.send(request);
+}
+
+/// At a bounded rate: a flood of forged messages must not keep the worker from its segments.
+void Admin::on_icmp(const wire::IcmpReport& report) {
+  const Time now = clock_now();
+  if (now - icmp_second_ >= seconds(1)) {
+    icmp_second_ = now;
+    icmp_passed_ = 0;
+  }
+  if (++icmp_passed_ > kIcmpPerSecond) return;
+  control::Request request = request_of(control::Request::Kind::kIcmp);
+  request.icmp = report.kind == wire::IcmpReport::Kind::kTooBig
+                     ? control::Request::Icmp::kTooBig
+                     : control::Request::Icmp::kUnreachable;
+  request.local = report.src;
+  request.remote = report.dst;
+  request.local_port = report.src_port;
+  request.remote_port = report.dst_port;
+  request.sequence = report.seq;
+  request.length = report.length;
+  request.mtu = report.mtu;
+  request.error = report.error;
   links_.bridge.send(request);
 }
 

@@ -15,6 +15,7 @@
 #include "engine/guardian.h"
 #include "engine/listeners.h"
 #include "engine/net/events.h"
+#include "engine/net/icmp.h"
 #include "engine/verbs.h"
 #include "engine/worker.h"
 
@@ -31,6 +32,7 @@ struct AdminLinks {
   Clients& clients;
   Verbs& verbs;
   net::NetEvents& events;
+  net::IcmpSockets& icmp;
   port::Device& device;
 };
 
@@ -40,6 +42,8 @@ class Admin {
   static constexpr Nanos kLongestStop = seconds(3);
   /// How often exceptions of the steering program are compared with the kernel's connections.
   static constexpr Nanos kTidyEvery = seconds(30);
+  /// ICMP messages passed on to control; more are dropped, genuine ones come again.
+  static constexpr std::uint32_t kIcmpPerSecond = 1000;
 
   explicit Admin(const AdminLinks& links) : links_(links) {}
 
@@ -61,6 +65,7 @@ class Admin {
   void mark_listener(std::uint64_t cookie);
   void close_listener(std::uint64_t cookie);
   void hold_port(const IpAddr& local);
+  void on_icmp(const wire::IcmpReport& report);
   void on_net_event(const net::NetEvent& event);
   void on_link(const net::LinkEvent& link);
   void on_address(const IpAddr& address, bool added);
@@ -74,6 +79,8 @@ class Admin {
   UniqueFd signals_;
   Time end_at_ = Time::never();
   Time tidy_at_;
+  Time icmp_second_;
+  std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;
   int exit_code_ = 0;
 };

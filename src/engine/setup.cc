@@ -231,6 +231,7 @@ Status Engine::make_admin() {
   Status status = in_order([&] { return take(net::RouteLookup::open(), lookup); },
                            [&] { return take(net::Neighbours::open(), neighbours); },
                            [&] { return take(net::NetEvents::open(), events_); },
+                           [&] { return take(net::IcmpSockets::open(), icmp_); },
                            [&] { return take(open_control_socket(socket_path_, access), socket); });
   if (!status.ok()) return status;
   socket_made_ = true;
@@ -245,7 +246,7 @@ Status Engine::make_admin() {
         verbs_->ask(*clients_, client, message);
       });
   admin_.emplace(AdminLinks{*bridge_, *worker_, guardian_, *steering_, *listeners_, *destinations_,
-                            *clients_, *verbs_, *events_, device_});
+                            *clients_, *verbs_, *events_, *icmp_, device_});
   block_signals();
   return admin_->prepare(std::move(socket));
 }

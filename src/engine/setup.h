@@ -67,6 +67,7 @@ class Engine {
   std::optional<Verbs> verbs_;
   std::optional<Clients> clients_;
   std::optional<net::NetEvents> events_;
+  std::optional<net::IcmpSockets> icmp_;
   std::unique_ptr<Worker> worker_;
   std::optional<Admin> admin_;
   bool socket_made_ = false;

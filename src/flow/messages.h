@@ -39,6 +39,7 @@ struct Command {
     kWatch,        ///< flow: say kActive when its bytes move again
     kNotify,       ///< segment, line: control changed the line; hint whoever is interested
     kSetMss,       ///< flow, mss: path MTU changed
+    kSoftError,    ///< flow, error: what to report should the flow time out
   };
   Kind kind;
   bool reset = false;

@@ -163,6 +163,7 @@ struct ProtocolSlice {
   Nanos user_timeout{0};
   Nanos min_rto = millis(200);
   std::uint32_t keep_count = 9;
+  std::uint16_t soft_error = 0;  ///< errno of an unreachable since the last progress
 };
 static_assert(offsetof(ProtocolSlice, loss) <= ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
 

@@ -1,0 +1,34 @@
+// ICMP and ICMPv6 about our connections: the kernel does not know these, so it is told here.
+#ifndef TOE_ENGINE_NET_ICMP_H_
+#define TOE_ENGINE_NET_ICMP_H_
+
+#include <functional>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "wire/icmp.h"
+
+namespace toe::engine::net {
+
+/// Two raw sockets on which the kernel's filters let pass only what poll() reports.
+class IcmpSockets {
+ public:
+  /// Messages read from one socket per poll(): a flood must not hold the caller.
+  static constexpr int kPerPoll = 64;
+
+  /// Needs CAP_NET_RAW. A machine without IPv6 gets the IPv4 socket alone.
+  static Result<IcmpSockets> open();
+
+  int fd4() const { return v4_.get(); }
+  int fd6() const { return v6_.get(); }  ///< -1: no IPv6
+
+  /// Reads what has arrived; never blocks.
+  void poll(const std::function<void(const wire::IcmpReport&)>& report);
+
+ private:
+  UniqueFd v4_, v6_;
+};
+
+}  // namespace toe::engine::net
+
+#endif  // TOE_ENGINE_NET_ICMP_H_
