@@ -44,6 +44,7 @@ endif()
 set(TOE_LTO OFF)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE STREQUAL "Release")
   set(TOE_LTO ON)
+  add_link_options(-fno-lto)  # else the linker's plugin optimises wherever it finds such objects
 endif()
 function(toe_link_time_objects target)
   if(TOE_LTO)
