@@ -61,6 +61,8 @@ struct Control::Impl : State {
   // passive_cookies.cc
   void answer_by_cookie(const Listener& l, const wire::TcpSegment& s);
   bool brings_cookie(const wire::TcpSegment& s, SynFacts& syn);
+  void take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s);
+  bool adopt_cookie(Attempt& a, const wire::TcpSegment& s);
   std::uint32_t recall_attempt(const wire::TcpSegment& s, const SynFacts& syn);
   flow::HashKey cookie_secret() const { return {secrets.isn.k1 ^ secrets.random, ~secrets.isn.k0}; }
 

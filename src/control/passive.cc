@@ -172,7 +172,8 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
     return false;
   }
   if ((s.flags & wire::kAck) == 0) return false;
-  if (s.ack != a.iss + 1) {
+  // A SYN may have been answered twice, by a cookie and, with room again, by this record.
+  if (s.ack != a.iss + 1 && !adopt_cookie(a, s)) {
     send_reset(s);
     return false;
   }

@@ -61,11 +61,23 @@ std::uint32_t Control::Impl::recall_attempt(const wire::TcpSegment& s, const Syn
   const std::uint32_t id = open_attempt(on, s);
   if (id == kNil) return kNil;
   Attempt& a = attempts[id];
+  take_cookie(a, syn, s);
+  a.own_mss = own_mss(options.link_mtu, s.src, listeners[on].options.max_segment);
+  return id;
+}
+
+void Control::Impl::take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s) {
   take_syn(a, syn, s);
   a.iss = s.ack - 1;
-  a.own_mss = own_mss(options.link_mtu, s.src, listeners[on].options.max_segment);
   a.retries = 1;  // the round trip was not timed
-  return id;
+}
+
+// False: the segment does not bring a cookie of this attempt.
+bool Control::Impl::adopt_cookie(Attempt& a, const wire::TcpSegment& s) {
+  SynFacts syn;
+  if (a.active || !brings_cookie(s, syn)) return false;
+  take_cookie(a, syn, s);
+  return true;
 }
 
 }  // namespace toe::control

@@ -174,6 +174,20 @@ TEST_F(CookieTest, AnUnknownRouteBringsTheSynAckAgain) {
   EXPECT_EQ(commanded(flow::Command::Kind::kInstall).size(), 1u);
 }
 
+TEST_F(CookieTest, AnAckOfTheCookieCountsAlsoWhenTheRepeatedSynFoundRoom) {
+  flood();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  const std::uint32_t cookie = last_sent().seq;
+  receive(from_peer(1, wire::kRst, 10));        // one embryo less
+  receive(from_peer(40000, wire::kSyn, 1000));  // the first SYN-ACK was late
+  ASSERT_NE(last_sent().seq, cookie);
+  ASSERT_EQ(control->counters().syn_cookies_sent, 1u);
+  receive(from_peer(40000, wire::kAck, 1001, cookie + 1));
+  const auto installs = commanded(flow::Command::Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  EXPECT_EQ(flows[index_of(installs[0].flow)].pre.iss, cookie);
+}
+
 TEST_F(CookieTest, AFullAcceptQueueDropsSynAndAck) {
   serve(1);
   establish(40000);

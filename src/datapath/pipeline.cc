@@ -22,7 +22,6 @@ void prefetch_headers(const std::uint8_t* frame) {
 void Pipeline::Impl::rx(std::span<const Frame> burst, Time now) {
   TOE_DCHECK(burst.size() <= kBurst);
   counters.frames_in.add(burst.size());
-  syn_credit = kSynShare;
   if (!room_for_events()) {  // control is far behind; the peers will send again
     counters.drops.control_behind.add(burst.size());
     for (const Frame& frame : burst) frames.release(frame);
@@ -173,12 +172,14 @@ void Pipeline::Impl::tx_leave(Time now) {
 // --- HC walk -------------------------------------------------------------------------------------
 
 bool Pipeline::Impl::hc(Time now) {
+  syn_credit = kSynShare;
   if (!room_for_events()) return true;
   const std::uint32_t executed = hc_commands(now);
   if (!room_for_events()) return true;
   hc_updates(now);
   ctxq.flush();
-  return executed == kCommandBudget || ctxq.posted();
+  const bool frames_wait = !syn_frames.empty() || !control_frames.empty();
+  return executed == kCommandBudget || frames_wait || ctxq.posted();
 }
 
 std::uint32_t Pipeline::Impl::hc_commands(Time now) {

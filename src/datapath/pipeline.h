@@ -59,7 +59,7 @@ class Pipeline {
   /// Frames to send, in order; the caller takes ownership and calls sent().
   std::span<const Frame> out() const;
   void sent();
-  /// Takes the oldest frame for control; SYNs come from a bounded share of each burst.
+  /// Takes the oldest frame for control; SYNs up to a bounded share between two calls of hc().
   bool to_control(Frame& frame);
   /// Numbers of the doorbells to ring (sleeping waiters), then clear_doorbells().
   std::span<const std::uint32_t> doorbells() const;

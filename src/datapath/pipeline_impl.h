@@ -21,7 +21,7 @@ namespace toe::datapath {
 
 /// Events that one walk may cause at most; a walk waits while the ring has less room.
 inline constexpr std::size_t kEventReserve = 16 * kBurst;
-/// SYNs handed to control per burst: a flood must not starve established flows.
+/// SYNs handed to control between two HC walks: a flood must not starve established flows.
 inline constexpr std::uint32_t kSynShare = 16;
 /// Commands carried out per HC walk.
 inline constexpr std::uint32_t kCommandBudget = 4 * kBurst;

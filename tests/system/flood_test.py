@@ -47,7 +47,7 @@ def established_connections(bed):
 def new_connections(bed):
     """Every connection opened during the flood works."""
     bed.serve(echo_server("level", f"{SERVER}:{PORT}"), PORT)
-    flood = start_flood(bed, seconds=4, rate=20000)
+    flood = start_flood(bed, seconds=4, rate=5000)
     harness.wait_for(lambda: cookies(bed)[0] > 0, 3, "the first cookie")
     bed.load("echoload", "--server", f"{SERVER}:{PORT}", "--connects", "--sources",
              "10.77.1.1-10.77.1.2", "-c", "8", "-n", "2000")
