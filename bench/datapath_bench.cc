@@ -107,7 +107,7 @@ class Rig {
     f.protocol.snd_wnd = f.protocol.max_snd_wnd = kWindow;
     f.protocol.rcv_adv = f.protocol.rcv_limit = f.protocol.rcv_ring_bytes = kRingBytes;
     f.protocol.snd_ring_bytes = kRingBytes;
-    f.protocol.ts_on = true;
+    f.protocol.ts_on = f.protocol.sack_on = true;
     f.post.header = wire::make_template(h);
     f.post.segment = SegmentId{0};
     f.post.line = i + 1;

@@ -1,6 +1,7 @@
 // Acknowledgements: windows, round-trip time, congestion window, loss detection without SACK.
 #include <algorithm>
 
+#include "datapath/protocol_burst.h"
 #include "datapath/protocol_detail.h"
 #include "datapath/protocol_round.h"
 #include "wire/segment.h"
@@ -70,9 +71,9 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
   if (s.timed_rtt && ack >= s.rtt_pos) {
     s.timed_rtt = false;
     const Nanos sample = t.now - s.rtt_start;
+    if (sample <= s.srtt * 2) return take_rtt(t, sample);
     const Nanos most = most_rtt(t, seg);
-    if (sample <= most) return take_rtt(t, sample);
-    return take_coarse_rtt(s, most);
+    return sample <= most ? take_rtt(t, sample) : take_coarse_rtt(s, most);
   }
   watch_round_rtt(t, seg);
   // After a retransmission only the echoed timestamp tells which copy is acknowledged.
@@ -123,15 +124,45 @@ void end_round(Step& t) {
   s.cwnd_limited = false;
 }
 
+// Inlined where no loss is about; loss recovery calls them.
+[[gnu::always_inline]] inline void take_in(Step& t, const RxSummary& seg, std::uint64_t ack) {
+  ProtocolSlice& s = t.s;
+  sample_rtt(t, seg, ack);
+  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += ack - s.snd_una;
+  s.snd_una = ack;
+  s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
+  s.fin_acked = s.fin_queued && ack > s.snd_end;
+  s.dup_acks = 0;
+  if (s.backoff == 0) return;
+  s.backoff = 0;
+  if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
+  t.out.events |= Outcome::kProgress;
+}
+
+[[gnu::always_inline]] inline void wind_up(Step& t) {
+  ProtocolSlice& s = t.s;
+  restart_rto(t);
+  schedule_probe(t);
+  end_round(t);
+  const std::uint64_t used = s.snd_end - std::min(s.snd_una, s.snd_end);
+  publish(t);
+  t.out.hint_tx = used * 3 <= std::uint64_t{s.snd_ring_bytes} * 2;
+  if (s.fin_acked && !fin_received(s) && s.orphan) t.out.events |= Outcome::kHalfClosed;
+}
+
 /// The way of a connection without trouble.
 void take_plain_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   const std::uint64_t acked = ack - s.snd_una;
-  begin_advance(t, seg, ack);
-  if (s.ca_state != flow::CaState::kOpen) undo_by_time(t, seg);
-  reno_advance(t, acked);
+  take_in(t, seg, ack);
+  if (s.ca_state != flow::CaState::kOpen) {
+    undo_by_time(t, seg);
+    reno_advance(t, acked);
+  } else {
+    grow_cwnd(s, acked);
+  }
   if (s.board != 0 && !outstanding(s)) return_board(t);
-  finish_advance(t);
+  wind_up(t);
 }
 
 /// RFC 9293 section 3.10.7.4 and RFC 5961 section 5: [snd_una - max window, snd_max].
@@ -189,20 +220,6 @@ void reno_duplicate(Step& t) {
   }
 }
 
-void begin_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
-  ProtocolSlice& s = t.s;
-  sample_rtt(t, seg, ack);
-  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += ack - s.snd_una;
-  s.snd_una = ack;
-  s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
-  s.fin_acked = s.fin_queued && ack > s.snd_end;
-  s.dup_acks = 0;
-  if (s.backoff == 0) return;
-  s.backoff = 0;
-  if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
-  t.out.events |= Outcome::kProgress;
-}
-
 void reno_advance(Step& t, std::uint64_t acked) {
   ProtocolSlice& s = t.s;
   if (s.ca_state == flow::CaState::kRecovery) {
@@ -215,16 +232,8 @@ void reno_advance(Step& t, std::uint64_t acked) {
   }
 }
 
-void finish_advance(Step& t) {
-  ProtocolSlice& s = t.s;
-  restart_rto(t);
-  schedule_probe(t);
-  end_round(t);
-  const std::uint64_t used = s.snd_end - std::min(s.snd_una, s.snd_end);
-  publish(t);
-  t.out.hint_tx = used * 3 <= std::uint64_t{s.snd_ring_bytes} * 2;
-  if (s.fin_acked && !fin_received(s) && s.orphan) t.out.events |= Outcome::kHalfClosed;
-}
+void begin_advance(Step& t, const RxSummary& seg, std::uint64_t ack) { take_in(t, seg, ack); }
+void finish_advance(Step& t) { wind_up(t); }
 
 bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq) {
   ProtocolSlice& s = t.s;

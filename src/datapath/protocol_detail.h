@@ -51,10 +51,6 @@ Scoreboard* borrow_board(Step& t);
 void return_board(Step& t);
 /// The board has changed: what the slice says of it.
 void note_board(ProtocolSlice& s, const Scoreboard& board);
-/// New data leaves: bytes sent before in another burst are written down.
-void note_burst(Step& t);
-/// Sets the time of the tail probe (RFC 8985 section 7.2).
-void schedule_probe(Step& t);
 /// The time of RACK's reordering timer has come.
 void on_reorder_timeout(Step& t);
 /// A timeout: gives up what it must (RFC 8985 section 6.3). False: there is no scoreboard.

@@ -1,7 +1,6 @@
 // Loss recovery with SACK: scoreboard, RACK-TLP (RFC 8985), PRR (RFC 9937), and the way back from
 // reductions that were wrong (RFC 4015, RFC 3708). docs/design/0003 says how the parts fit.
 #include <algorithm>
-#include <bit>
 
 #include "datapath/protocol_detail.h"
 #include "datapath/prr.h"
@@ -13,22 +12,9 @@ namespace {
 
 using flow::CaState;
 
-constexpr int kBurstFraction = 5;         // a burst lasts 1/32 to 1/16 of the round trip,
-constexpr int kLeastBurst = 14;           // at least 2^14 ns
-constexpr Nanos kProbeSlack = millis(2);  // RFC 8985 section 7.2; two ticks of the timer wheel
-/// A single segment may wait for the peer's delayed ACK (WCDelAckT, as Linux).
-constexpr Nanos kPeerDelayedAck = millis(200);
-
 bool outstanding(const ProtocolSlice& s) { return s.snd_max > s.snd_una; }
 
 std::uint64_t flight(const ProtocolSlice& s) { return s.snd_max - s.snd_una - s.discount; }
-
-bool same_burst(Time a, Time b, Nanos srtt) {
-  const int length =
-      static_cast<int>(std::bit_width(static_cast<std::uint64_t>(srtt.ns))) - kBurstFraction;
-  const int shift = std::max(length, kLeastBurst);
-  return a.ns >> shift == b.ns >> shift;
-}
 
 /// What one acknowledgement has brought to light.
 struct Findings {
@@ -346,29 +332,6 @@ void note_board(ProtocolSlice& s, const Scoreboard& board) {
       s.loss.resent += static_cast<std::uint32_t>(board.bytes_of(i));
     }
   }
-}
-
-void note_burst(Step& t) {
-  ProtocolSlice& s = t.s;
-  if (!s.sack_on) return;
-  if (s.sent_at != t.now && outstanding(s) && !same_burst(s.sent_at, t.now, s.srtt)) {
-    borrow_board(t);
-  }
-  s.sent_at = t.now;
-}
-
-void schedule_probe(Step& t) {
-  ProtocolSlice& s = t.s;
-  if (!s.sack_on || s.reorder_wait) return;
-  const bool probing = s.careful && (s.discount != 0 || s.loss.probe.end != 0);
-  if (probing || s.ca_state != CaState::kOpen || !outstanding(s)) {
-    s.probe_at = Time::never();
-    return;
-  }
-  const bool single = s.snd_max - s.snd_una <= s.mss;
-  const Nanos wait =
-      s.srtt.ns == 0 ? seconds(1) : s.srtt * 2 + (single ? kPeerDelayedAck : kProbeSlack);
-  s.probe_at = std::min(t.now + wait, s.rto_at);
 }
 
 void on_reorder_timeout(Step& t) {

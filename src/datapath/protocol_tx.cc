@@ -1,6 +1,7 @@
 // Sending: what the windows, Nagle and the timers allow now.
 #include <algorithm>
 
+#include "datapath/protocol_burst.h"
 #include "datapath/protocol_detail.h"
 #include "wire/segment.h"
 
@@ -18,10 +19,11 @@ bool fin_pending(const ProtocolSlice& s) { return s.fin_queued && s.snd_nxt <= s
 /// Congestion window over what is not in flight any more. Without SACK one segment more per early
 /// duplicate ACK (RFC 3042); sacked bytes have the same effect by themselves.
 std::uint64_t congestion_edge(const ProtocolSlice& s) {
+  const std::uint64_t edge = s.snd_una + s.cwnd + s.discount;
+  if (s.dup_acks == 0) return edge;
   const bool limited_transmit =
       s.ca_state == flow::CaState::kOpen && s.dup_acks < kDupAckThreshold && s.discount == 0;
-  const std::uint32_t extra = limited_transmit ? std::uint32_t{s.dup_acks} * s.mss : 0;
-  return s.snd_una + s.cwnd + s.discount + extra;
+  return edge + (limited_transmit ? std::uint32_t{s.dup_acks} * s.mss : 0);
 }
 
 std::uint64_t window_edge(const ProtocolSlice& s) { return s.snd_una + s.snd_wnd; }
@@ -181,22 +183,27 @@ void resend_chunk(Step& t, Scoreboard& board, const Chunk& chunk) {
 }
 
 /// The lowest lost bytes, if cwnd and the peer's window let them leave. Their segment, or an empty
-/// chunk.
+/// chunk. REQUIRES: a scoreboard.
 Chunk lost_chunk(Step& t) {
   const ProtocolSlice& s = t.s;
   std::uint64_t begin = 0, end = 0;
-  if (s.discount == 0 || !t.pools.boards.at(s.board).next_lost(begin, end)) return {};
+  if (!t.pools.boards.at(s.board).next_lost(begin, end)) return {};
   const std::uint64_t edge = window_edge(s);
   if (begin >= edge) return {};
   const Chunk chunk = first_chunk(s, begin, std::min(end, edge));
   return flight(s) + (chunk.end - chunk.begin) <= s.cwnd ? chunk : Chunk{};
 }
 
-void resend_lost(Step& t, const Chunk& chunk) {
+/// True when a lost segment has left.
+bool resend_lost(Step& t) {
   ProtocolSlice& s = t.s;
+  if (s.discount == 0) return false;
+  const Chunk chunk = lost_chunk(t);
+  if (chunk.begin == chunk.end) return false;
   Scoreboard& board = *borrow_board(t);
   if (chunk.begin == s.snd_una) s.rto_at = t.now + s.rto;
   resend_chunk(t, board, chunk);
+  return true;
 }
 
 /// RFC 8985 section 7.3: new data if there is some and the peer has room, else the last segment
@@ -251,6 +258,7 @@ bool something_to_send(Step& t) {
   if (s.closed) return s.ack_now;
   if (s.ack_now || s.probe_pending || s.tail_probe || rexmit_pending(s)) return true;
   if (sendable(s).any()) return true;
+  if (s.discount == 0) return false;
   const Chunk lost = lost_chunk(t);
   return lost.begin < lost.end;
 }
@@ -275,9 +283,7 @@ void next_segment(Step& t) {
     resend_hole(t);
   } else if (s.tail_probe) {
     send_tail_probe(t);
-  } else if (const Chunk lost = lost_chunk(t); lost.begin < lost.end) {
-    resend_lost(t, lost);
-  } else {
+  } else if (!resend_lost(t)) {
     send_new(t);
   }
   if (!t.out.transmit && s.probe_pending) send_probe(t);
