@@ -53,6 +53,7 @@ void take_flags(Step& t, const AppUpdate& u) {
   if ((u.app_flags & shm::kPush) != 0) s.snd_push = u.tx_tail;
   if ((u.app_flags & shm::kQuickAck) != 0) s.pingpong = false;
   if ((u.app_flags & shm::kShutWrite) != 0) s.fin_queued = true;
+  s.shut_both = s.fin_queued && (u.app_flags & shm::kShutRead) != 0;
   if (u.options_changed) take_options(t, u);
   const bool keepalive = (u.app_flags & shm::kKeepAlive) != 0;
   if (keepalive != s.keepalive) {

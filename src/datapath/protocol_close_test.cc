@@ -277,5 +277,25 @@ TEST(Abort, CanBeSilent) {
   EXPECT_EQ(t.closed, Event::Close::kAborted);
 }
 
+TEST(Close, DataAfterBothDirectionsWereShutIsAnsweredByReset) {
+  Script t;
+  t.set_flags(shm::kShutRead | shm::kShutWrite);
+  EXPECT_EQ(t.take_sent(), Sent({"FA 0+0 a0"}));
+  t.recv({.ack = 1});
+  EXPECT_FALSE(t.closed);
+  t.recv({.ack = 1, .length = 10});
+  EXPECT_EQ(t.closed, flow::Event::Close::kAborted);
+  EXPECT_EQ(t.error, static_cast<std::uint32_t>(ECONNRESET));
+  EXPECT_EQ(t.take_sent(), Sent({"RA 1+0 a0"}));
+}
+
+TEST(Close, ShuttingReadingAloneTakesDataAsBefore) {
+  Script t;
+  t.set_flags(shm::kShutRead);
+  t.recv({.length = 10});
+  EXPECT_FALSE(t.closed);
+  EXPECT_EQ(t.s.rcv_nxt, 10u);
+}
+
 }  // namespace
 }  // namespace toe::datapath

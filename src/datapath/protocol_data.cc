@@ -1,5 +1,6 @@
 // Received payload: placement, acknowledgement policy, receive window, receive ring.
 #include <algorithm>
+#include <cerrno>
 
 #include "datapath/protocol_detail.h"
 #include "wire/segment.h"
@@ -146,6 +147,10 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   const Piece piece = trim(s, seg, seq);
   if (!piece.empty() && s.orphan) {  // nobody will read it: RFC 9293 section 3.10.4 (CLOSE)
     on_abort(t, 0, true);
+    return;
+  }
+  if (!piece.empty() && s.shut_both && fin_sent(s)) {  // RFC 9293 section 3.10.4; as Linux
+    on_abort(t, ECONNRESET, true);
     return;
   }
   if (has_fin) take_fin(t, seq + seg.payload_length);

@@ -101,6 +101,7 @@ struct ProtocolSlice {
   bool fin_queued = false;           ///< the application closed its side: FIN at snd_end
   bool fin_acked = false;
   bool active_close = false;   ///< our FIN left before the peer's came: TIME-WAIT is ours
+  bool shut_both = false;      ///< shut in both directions, still held: new data ends it
   bool orphan = false;         ///< no process holds it: new data is answered by RST
   bool closed = false;         ///< ended; only removal is left
   bool rst_pending = false;    ///< the next segment is an RST
