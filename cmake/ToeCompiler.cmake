@@ -44,7 +44,9 @@ endif()
 set(TOE_LTO OFF)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE STREQUAL "Release")
   set(TOE_LTO ON)
-  add_link_options(-fno-lto)  # else the linker's plugin optimises wherever it finds such objects
+  # Else the linker's plugin optimises wherever it finds such objects; and what has both options
+  # is not optimised, whatever their order.
+  add_link_options($<$<NOT:$<BOOL:$<TARGET_PROPERTY:TOE_LINK_TIME>>>:-fno-lto>)
 endif()
 function(toe_link_time_objects target)
   if(TOE_LTO)
@@ -53,6 +55,7 @@ function(toe_link_time_objects target)
 endfunction()
 function(toe_link_time_optimise target)
   if(TOE_LTO)
+    set_target_properties(${target} PROPERTIES TOE_LINK_TIME ON)
     target_link_options(${target} PRIVATE -flto=auto -O2)
   endif()
 endfunction()

@@ -55,6 +55,7 @@ struct Sendable {
 };
 
 Sendable sendable(const ProtocolSlice& s) {
+  if (s.snd_nxt >= s.snd_end && !s.fin_queued) return {};  // most calls
   std::uint32_t length = allowed(s);
   if (length > 0 && length < s.mss && !short_segment_ok(s, length)) length = 0;
   return {length, fin_pending(s) && s.snd_nxt + length == s.snd_end};
