@@ -190,6 +190,8 @@ void take_coarse_rtt(ProtocolSlice& s, Nanos sample) {
 /// The one fixed rule (RFC 5681 section 3.1, RFC 3465, RFC 9406 section 4.2).
 void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
   if (!s.cwnd_limited || s.ca_state == flow::CaState::kRecovery) return;
+  // A cap below the window is reached as bytes leave the network: never less than is in flight.
+  const auto fallen = static_cast<std::uint32_t>(s.cwnd - std::min<std::uint64_t>(acked, s.cwnd));
   if (s.cwnd < s.cc.ssthresh) {
     const std::uint64_t most = std::uint64_t{s.cc.slow_start_limit} * s.mss;
     const auto step = static_cast<std::uint32_t>(
@@ -204,7 +206,7 @@ void grow_cwnd(ProtocolSlice& s, std::uint64_t acked) {
       s.cwnd += s.mss;
     }
   }
-  s.cwnd = std::min(s.cwnd, s.cc.cwnd_cap);
+  s.cwnd = std::min(s.cwnd, std::max(s.cc.cwnd_cap, fallen));
 }
 
 /// RFC 5681 section 2: an ACK that says nothing new while data is outstanding.

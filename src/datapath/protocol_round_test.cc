@@ -49,6 +49,20 @@ TEST(Round, SlowStartGrowsByAPartInItsConservativePhase) {
   EXPECT_EQ(t.s.cwnd, 12u * kTestMss);
 }
 
+TEST(Round, ACapBelowTheWindowIsReachedAsBytesAreAcknowledged) {
+  Bulk t(false);
+  t.s.cc.cwnd_cap = 7500;
+  t.ack(1, millis(10));
+  EXPECT_EQ(t.s.cwnd, 9u * kTestMss);
+  t.ack(2, millis(10));
+  EXPECT_EQ(t.s.cwnd, 8u * kTestMss);
+  EXPECT_LE(t.s.snd_max - t.s.snd_una, t.s.cwnd);
+  t.ack(4, millis(10));
+  EXPECT_EQ(t.s.cwnd, 7500u);
+  t.ack(5, millis(10));
+  EXPECT_EQ(t.s.cwnd, 7500u);
+}
+
 // RFC 9406: N_RTT_SAMPLE = 8. The least round-trip time counts.
 TEST(Round, EightRoundTripTimesInSlowStartAreReported) {
   Bulk t(true);

@@ -54,6 +54,10 @@ Plan Plan::draw(std::uint64_t seed) {
   static constexpr Nanos kThink[] = {Nanos{0}, micros(5), micros(100)};
   static constexpr Nanos kStalls[] = {micros(200), millis(5), millis(300), seconds(3)};
   static constexpr Nanos kRests[] = {micros(100), millis(2), seconds(1)};
+  static constexpr const char* kAlgorithms[] = {"reno", "dctcp", "dctcp-rate", "timely",
+                                                "constant"};
+  static constexpr control::Pacing kPaces[] = {control::Pacing::kOff, control::Pacing::kOff,
+                                               control::Pacing::kSlowStart, control::Pacing::kOn};
   test::Random random(seed);
   Plan p;
   p.seed = seed;
@@ -70,7 +74,8 @@ Plan Plan::draw(std::uint64_t seed) {
   p.order_seed = random.chance(0.5) ? static_cast<std::uint32_t>(random.next() | 1) : 0;
   p.max_ring = random.pick(kRings);
   p.min_rto = random.chance(0.5) ? millis(200) : millis(5);
-  p.congestion = random.chance(0.75) ? "cubic" : "reno";
+  p.congestion = random.chance(0.6) ? "cubic" : random.pick(kAlgorithms);
+  p.pacing = random.pick(kPaces);
   p.think = random.pick(kThink);
   p.stall = random.chance(0.6) ? 0.003 : 0;
   p.longest_stall = random.pick(kStalls);
@@ -84,7 +89,8 @@ std::string Plan::text() const {
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
       << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "") << ", order seed " << order_seed
-      << ", rings to " << max_ring << ", " << congestion << ", connections:";
+      << ", rings to " << max_ring << ", " << congestion
+      << (pacing == control::Pacing::kOff ? "" : " paced") << ", connections:";
   for (const ConnectionPlan& c : connections) {
     out << ' ' << kNames[static_cast<std::size_t>(c.order)] << '/' << c.bytes;
   }

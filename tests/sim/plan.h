@@ -32,6 +32,7 @@ struct ConnectionPlan {
   std::uint64_t bytes = 256 * 1024;  ///< each way
   std::uint64_t cut = 0;             ///< kReset, kUnread: position at which the client ends it
   bool nodelay = false;
+  bool one_way = false;  ///< only the client sends
 };
 
 struct Plan {
@@ -47,6 +48,7 @@ struct Plan {
   Nanos min_rto = millis(200);
   Nanos ring_rest = seconds(1);
   const char* congestion = "cubic";
+  control::Pacing pacing = control::Pacing::kOff;
   Nanos think = micros(5);  ///< an application reacts after at most this
   double stall = 0;         ///< chance of a stall per action
   Nanos longest_stall = millis(5);

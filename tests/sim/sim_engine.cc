@@ -33,6 +33,7 @@ engine::CoreOptions options_of(const Plan& plan, test::Random& random) {
   o.control.min_rto = plan.min_rto;
   o.control.ring_rest = plan.ring_rest;
   std::strncpy(o.control.congestion, plan.congestion, sizeof o.control.congestion - 1);
+  o.control.cc = {plan.pacing, 10'000'000, 128 * 1024};
   o.secrets.isn = {random.next(), random.next()};
   o.secrets.random = random.next();
   o.table_secret = {random.next(), random.next()};

@@ -91,6 +91,7 @@ bool SimHost::connect(const ConnectionPlan& plan, std::uint32_t number, const Ip
   endpoint->out = test::Pattern(plan_.seed * 64 + number * 2);
   endpoint->in = test::Pattern(plan_.seed * 64 + number * 2 + 1);
   endpoint->number = number;
+  if (plan.one_way) endpoint->received = plan.bytes;
   add(std::move(endpoint), answer.line);
   return true;
 }
@@ -294,6 +295,10 @@ void SimHost::note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const {
     const std::uint16_t port = e->connection.line().local_port.load(std::memory_order_relaxed);
     if (port != 0) ports[port] = e->number;
   }
+}
+
+void SimHost::note_received(std::vector<std::uint64_t>& bytes) const {
+  for (const auto& e : endpoints_) bytes[e->number] = e->received;
 }
 
 bool SimHost::done() const {

@@ -43,6 +43,8 @@ class SimHost {
   std::function<std::unique_ptr<Endpoint>(std::uint16_t peer_port)> on_accept;
   /// Local ports of connections under way, with the numbers given to connect().
   void note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const;
+  /// Bytes received, by number of the connection.
+  void note_received(std::vector<std::uint64_t>& bytes) const;
   void adopt(std::uint32_t segment, std::uint8_t* base) {
     client_->segments().adopt(segment, base);
   }

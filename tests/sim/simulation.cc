@@ -16,11 +16,12 @@ constexpr Nanos kQuietLimit = seconds(3600);
 
 }  // namespace
 
-Simulation::Simulation(std::uint64_t seed)
-    : plan_(Plan::draw(seed)),
-      random_(seed ^ 0x5eed),
+Simulation::Simulation(const Plan& plan)
+    : plan_(plan),
+      random_(plan.seed ^ 0x5eed),
       wire_(kChunks),
-      impairers_{{plan_.wire[0], seed * 2}, {plan_.wire[1], seed * 2 + 1}} {
+      impairers_{{plan_.wire[0], plan.seed * 2}, {plan_.wire[1], plan.seed * 2 + 1}} {
+  const std::uint64_t seed = plan.seed;
   wire_.set_now(clock_.now);
   for (int side = 0; side < 2; ++side) {
     engines_[side] =
@@ -90,7 +91,24 @@ std::unique_ptr<Endpoint> Simulation::accepted(std::uint16_t port) {
   endpoint->plan = plan_.connections[number->second];
   endpoint->out = test::Pattern(plan_.seed * 64 + number->second * 2 + 1);
   endpoint->in = test::Pattern(plan_.seed * 64 + number->second * 2);
+  if (endpoint->plan.one_way) endpoint->written = endpoint->plan.bytes;
   return endpoint;
+}
+
+std::string Simulation::run_for(Nanos time) {
+  if (number_of_port_.empty() && !start()) return verdict_.failure;
+  const Time end = clock_.now + time;
+  while (verdict_.failure.empty() && clock_.now < end) {
+    if (!turn()) fail("nothing will ever happen");
+    collect_failures();
+  }
+  return verdict_.failure;
+}
+
+std::vector<std::uint64_t> Simulation::received() const {
+  std::vector<std::uint64_t> bytes(plan_.connections.size());
+  server_->note_received(bytes);
+  return bytes;
 }
 
 // --- The loop ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "netlab/impairer.h"
 #include "port/mem/mem_wire.h"
@@ -29,9 +30,16 @@ struct Verdict {
 
 class Simulation {
  public:
-  explicit Simulation(std::uint64_t seed);
+  explicit Simulation(std::uint64_t seed) : Simulation(Plan::draw(seed)) {}
+  explicit Simulation(const Plan& plan);
   /// Runs to the end, or to the first thing that must not happen.
   Verdict run();
+  /// Begins, if it has not begun, and runs for a time whether or not connections end. What went
+  /// wrong, "" = nothing.
+  std::string run_for(Nanos time);
+  /// Bytes that the server has received, by number of the connection.
+  std::vector<std::uint64_t> received() const;
+  const netlab::Tally& tally(int from) const { return impairers_[from].tally(); }
 
  private:
   void wire_up();
