@@ -52,7 +52,7 @@ ConnectionPlan draw_connection(test::Random& random, std::size_t index) {
 Plan Plan::draw(std::uint64_t seed) {
   static constexpr std::uint32_t kRings[] = {16 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024};
   static constexpr Nanos kThink[] = {Nanos{0}, micros(5), micros(100)};
-  static constexpr Nanos kStalls[] = {micros(200), millis(5), millis(300), seconds(3)};
+  static constexpr Nanos kStalls[] = {micros(200), millis(5), millis(300), seconds(3), seconds(30)};
   static constexpr Nanos kRests[] = {micros(100), millis(2), seconds(1)};
   static constexpr const char* kAlgorithms[] = {"reno", "dctcp", "dctcp-rate", "timely",
                                                 "constant"};
