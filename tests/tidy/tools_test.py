@@ -48,6 +48,25 @@ class Layers(unittest.TestCase):
         self.assertEqual(run("check_layers", {"src/misc/a.cc": ""}).returncode, 1)
 
 
+class Coverage(unittest.TestCase):
+    HEAD = "| rule | code | proof |\n|---|---|---|\n"
+    TREE = {"src/a/x.cc": "", "src/a/x_test.cc": "TEST(Sum, Adds) {}\n",
+            "tests/system/CMakeLists.txt": "system_test(net up\n            down)\n"}
+
+    def found(self, row):
+        done = run("check_coverage", {**self.TREE, "docs/rfc-coverage.md": self.HEAD + row + "\n"})
+        return done.stdout if done.returncode == 1 else ""
+
+    def test_names_that_exist(self):
+        self.assertEqual(self.found("| adds | a/x.cc | Sum.Adds, system.net.down |"), "")
+
+    def test_names_that_do_not(self):
+        self.assertIn("no test Sum.Subtracts", self.found("| adds | a/x.cc | Sum.Subtracts |"))
+        self.assertIn("no test system.net.off", self.found("| adds | a/x.cc | system.net.off |"))
+        self.assertIn("no file a/y.cc", self.found("| adds | a/y.cc | Sum.Adds |"))
+        self.assertIn("no proof", self.found("| adds | a/x.cc | |"))
+
+
 class Tidy(unittest.TestCase):
     def setUp(self):
         if run("check_tidy", {}).returncode == 77:
