@@ -100,8 +100,9 @@ std::string config_text(const std::string& text) {
   Rows rows = {{"OPTION", "VALUE", "FROM", "WHY"}};
   for (const auto& [name, option] : json.at("options").items()) {
     const std::string value = cell(option, "value");
-    rows.push_back(
-        {name, value.empty() ? "-" : value, cell(option, "source"), cell(option, "reason")});
+    std::string reason = cell(option, "reason");
+    if (option.contains("choices")) reason += " (" + cell(option, "choices") + ")";
+    rows.push_back({name, value.empty() ? "-" : value, cell(option, "source"), reason});
   }
   return table_text(rows);
 }

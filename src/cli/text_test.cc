@@ -38,8 +38,10 @@ TEST(Text, StatusHidesControlCharacters) {
 TEST(Text, Config) {
   const std::string text = config_text(
       R"({"schema":1,"options":{"cc":{"value":"reno","source":"flag","default":"cubic",
-          "reason":"why"}}})");
-  EXPECT_NE(text.find("cc      reno   flag  why"), std::string::npos) << text;
+          "reason":"why","choices":"cubic|reno"},
+          "dev":{"value":"v0","source":"flag","default":"","reason":"where"}}})");
+  EXPECT_NE(text.find("cc      reno   flag  why (cubic|reno)"), std::string::npos) << text;
+  EXPECT_NE(text.find("flag  where\n"), std::string::npos) << text;
 }
 
 }  // namespace

@@ -167,10 +167,12 @@ std::string status_json(const StatusFacts& facts) {
 std::string config_json(const Settings& settings) {
   Json options = Json::object();
   for (const OptionSpec& option : option_table()) {
-    options[std::string(option.name)] = {{"value", settings.text(option.name)},
-                                         {"source", source_name(settings.source(option.name))},
-                                         {"default", option.initial},
-                                         {"reason", option.reason}};
+    Json& shown = options[std::string(option.name)];
+    shown = {{"value", settings.text(option.name)},
+             {"source", source_name(settings.source(option.name))},
+             {"default", option.initial},
+             {"reason", option.reason}};
+    if (option.type == OptionType::kChoice) shown["choices"] = option.words;
   }
   return dump({{"schema", 1}, {"options", std::move(options)}});
 }

@@ -102,6 +102,8 @@ TEST(Json, ConfigNamesEveryOption) {
   EXPECT_EQ(config["options"]["cc"]["value"], "reno");
   EXPECT_EQ(config["options"]["cc"]["source"], "flag");
   EXPECT_EQ(config["options"]["cc"]["default"], "cubic");
+  EXPECT_EQ(config["options"]["cc"]["choices"], "cubic|reno|dctcp|dctcp-rate|timely|constant");
+  EXPECT_FALSE(config["options"]["dev"].contains("choices"));
 }
 
 }  // namespace
