@@ -59,7 +59,7 @@ Result share(const Plan& plan) {
 
 TEST(Sharing, FlowsOfOneAlgorithmGetEqualShares) {
   for (const char* algorithm : {"cubic", "reno"}) {
-    for (const std::size_t flows : {2, 8}) {
+    for (const std::size_t flows : {2u, 8u}) {
       const Result result = share(bottleneck(algorithm, flows));
       EXPECT_GE(result.fairness, 0.95) << algorithm << ", " << flows;
       EXPECT_GE(result.use, 0.85) << algorithm << ", " << flows;

@@ -95,7 +95,7 @@ TEST(Sharing, TimelyKeepsTheQueueShortWithoutMarks) {
 
 TEST(Sharing, ConstantSendsAtItsRateWhateverIsLost) {
   LinkPlan plan = wide_area();
-  plan.settings.constant_rate = 120e6 / 8;  // more than the link
+  plan.settings.constant_rate = 15'000'000;  // 120 Mbit/s: more than the link
   TestLink link(plan);
   link.add(constant(), Time{});
   link.run(Time{} + seconds(10));
