@@ -24,6 +24,7 @@ struct Findings {
   bool sacked = false;              ///< it sacked something new
   bool dsack = false;
   bool probe_dsack = false;  ///< the duplicate is the tail probe
+  bool undone = false;       ///< it took a reduction back
   bool lost = false;         ///< more was found lost
 };
 
@@ -37,10 +38,10 @@ Span span_of(const wire::SackBlock& block, std::uint64_t reference) {
   return {begin, begin + static_cast<std::int32_t>(block.end - block.start)};
 }
 
-/// RFC 2883 section 4: the first block is a duplicate if it lies below the acknowledgement or
-/// within the second block.
-bool is_duplicate(const Span& first, const Span* second, std::uint64_t ack) {
-  if (first.begin < static_cast<std::int64_t>(ack)) return true;
+/// RFC 2883 section 4: the first block is a duplicate if it lies below the acknowledgement of its
+/// own segment or within the second block.
+bool is_duplicate(const Span& first, const Span* second, std::int64_t ack) {
+  if (first.begin < ack) return true;
   return second != nullptr && first.begin >= second->begin && first.end <= second->end;
 }
 
@@ -72,8 +73,9 @@ void take_blocks(Step& t, const AckNews& news, Scoreboard* board, Findings& f) {
   if (seg.sack_count != 0) {
     const Span first = span_of(seg.sack[0], una);
     const Span second = seg.sack_count > 1 ? span_of(seg.sack[1], una) : Span{};
+    const std::int64_t ack = wire::unwrap({seg.ack}, {0}, una);
     if (first.begin < first.end &&
-        is_duplicate(first, seg.sack_count > 1 ? &second : nullptr, news.ack)) {
+        is_duplicate(first, seg.sack_count > 1 ? &second : nullptr, ack)) {
       take_duplicate(t, first, f);
       i = 1;
     }
@@ -143,32 +145,41 @@ void leave_recovery(Step& t) {
   rack_on_recovered(s.loss.rack);
 }
 
-/// The states of congestion control after the board has spoken, and cwnd.
+void begin_recovery(Step& t, std::uint64_t flight_before) {
+  ProtocolSlice& s = t.s;
+  reduce(t);
+  s.ca_state = CaState::kRecovery;
+  s.recover = s.snd_max;
+  prr_begin(s.loss.prr, flight_before);
+  t.counters.sack_recoveries.add();
+}
+
+std::uint32_t reduced_cwnd(ProtocolSlice& s, const Findings& f) {
+  PrrInput in;
+  in.delivered = f.delivery.bytes;
+  in.flight = flight(s);
+  in.ssthresh = s.cc.ssthresh;
+  in.mss = s.mss;
+  in.safe = f.acked != 0 && !f.lost;
+  return prr_on_ack(s.loss.prr, in);
+}
+
+/// The states of congestion control after the board has spoken, and cwnd. Where nothing was
+/// delivered cwnd stays (RFC 9937 section 6): what was found lost meanwhile may leave again.
 void steer(Step& t, const Scoreboard& board, const Findings& f) {
   ProtocolSlice& s = t.s;
-  const bool repaired = f.acked != 0 && s.snd_una >= s.recover;
+  const bool repaired = s.ca_state != CaState::kOpen && f.acked != 0 && s.snd_una >= s.recover;
   if (s.ca_state == CaState::kRecovery && repaired) {
     leave_recovery(t);
-  } else if (s.ca_state == CaState::kLoss && repaired) {
+  } else if (repaired) {
     s.ca_state = CaState::kOpen;
     rack_on_recovered(s.loss.rack);
   }
-  if (s.ca_state == CaState::kOpen && board.lost() != 0) {
-    reduce(t);
-    s.ca_state = CaState::kRecovery;
-    s.recover = s.snd_max;
-    prr_begin(s.loss.prr, f.flight_before);
-    t.counters.sack_recoveries.add();
-  }
+  const bool begins = s.ca_state == CaState::kOpen && board.lost() != 0;
+  if (begins) begin_recovery(t, f.flight_before);
   if (s.ca_state == CaState::kRecovery) {
-    PrrInput in;
-    in.delivered = f.delivery.bytes;
-    in.flight = flight(s);
-    in.ssthresh = s.cc.ssthresh;
-    in.mss = s.mss;
-    in.safe = f.acked != 0 && !f.lost;
-    s.cwnd = prr_on_ack(s.loss.prr, in);
-  } else if (f.delivery.bytes != 0 && !repaired) {
+    if (begins || f.delivery.bytes != 0) s.cwnd = reduced_cwnd(s, f);
+  } else if (f.delivery.bytes != 0 && !repaired && !f.undone) {
     if (s.ca_state == CaState::kLoss) s.cwnd_limited = true;
     grow_cwnd(s, s.ca_state == CaState::kLoss ? f.delivery.bytes : f.acked);
   }
@@ -224,7 +235,7 @@ void judge(Step& t, const AckNews& news, Scoreboard& board, Findings& f) {
   ProtocolSlice& s = t.s;
   const RackClock clock = clock_of(t, &news.seg);
   if (rack_update(s.loss.rack, f.delivery, clock)) t.counters.reorderings.add();
-  if (f.acked == 0 && (f.sacked || news.duplicate)) {
+  if (f.acked == 0 && (f.sacked || (news.duplicate && !f.dsack))) {  // RFC 6675 section 2
     t.counters.duplicate_acks.add();
     if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
   }
@@ -234,7 +245,7 @@ void judge(Step& t, const AckNews& news, Scoreboard& board, Findings& f) {
     take_coarse_rtt(s, t.now - f.delivery.fresh.sent);
   }
   note_board(s, board);
-  if (!undo_by_dsack(t, &board) && f.acked != 0) undo_by_time(t, news.seg);
+  f.undone = undo_by_dsack(t, &board) || (f.acked != 0 && undo_by_time(t, news.seg));
   detect(t, board, clock, f);
   note_board(s, board);
   steer(t, board, f);
@@ -260,7 +271,7 @@ void take_careful_ack(Step& t, const AckNews& news) {
     if (!undo_by_dsack(t, nullptr) && f.acked != 0) undo_by_time(t, news.seg);
     if (f.acked != 0) {
       reno_advance(t, f.acked);
-    } else if (news.duplicate) {
+    } else if (news.duplicate && !f.dsack) {
       reno_duplicate(t);
     }
   }

@@ -192,7 +192,8 @@ Chunk lost_chunk(Step& t) {
   const std::uint64_t edge = window_edge(s);
   if (begin >= edge) return {};
   const Chunk chunk = first_chunk(s, begin, std::min(end, edge));
-  return flight(s) + (chunk.end - chunk.begin) <= s.cwnd ? chunk : Chunk{};
+  const std::uint64_t data_end = std::min(chunk.end, s.snd_end);  // a FIN needs no room in cwnd
+  return flight(s) + (data_end - std::min(data_end, begin)) <= s.cwnd ? chunk : Chunk{};
 }
 
 /// True when a lost segment has left.
@@ -218,11 +219,11 @@ void send_tail_probe(Step& t) {
   if (end > s.snd_nxt) {
     const bool fin = end == s.snd_end && fin_pending(s);
     send_at(t, s.snd_nxt, static_cast<std::uint32_t>(end - s.snd_nxt), fin);
-    s.snd_nxt = s.snd_max;
+    s.snd_nxt = end + (fin ? 1u : 0u);
   } else {
     Scoreboard* board = borrow_board(t);
-    if (board == nullptr) {  // the timeout has to do
-      s.rto_at = t.now;
+    if (board == nullptr) {  // the timeout has to do, when it would have come
+      s.rto_at = t.now + std::max(s.rto - s.srtt * 2, Nanos{0});
       return;
     }
     const std::uint64_t data_end = std::min(s.snd_max, s.snd_end);

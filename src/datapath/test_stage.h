@@ -203,6 +203,24 @@ class Script {
   std::vector<std::string> sent_;
 };
 
+/// A flow with SACK and timestamps, a round trip of 10 ms and ten segments of window.
+struct LossScript : Script {
+  LossScript() {
+    s.sack_on = true;
+    s.min_rtt = millis(10);
+    s.snd_ring_bytes = 1 << 20;
+  }
+  std::uint32_t stamp() const {
+    return static_cast<std::uint32_t>(now.ns / 1'000'000) + s.ts_offset;
+  }
+  /// Ten segments leave; a round trip passes.
+  void flight() {
+    write(10'000);
+    take_sent();
+    pass(millis(10));
+  }
+};
+
 using Sent = std::vector<std::string>;
 
 }  // namespace toe::datapath

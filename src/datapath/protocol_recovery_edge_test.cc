@@ -1,0 +1,111 @@
+// Loss recovery with SACK where two rules meet: the FIN and cwnd, disorder and growth, D-SACKs and
+// duplicates, timers within a recovery (docs/design/0003).
+#include <gtest/gtest.h>
+
+#include "datapath/test_stage.h"
+
+namespace toe::datapath {
+namespace {
+
+using flow::CaState;
+
+TEST(SackEdge, AWholeSegmentWithTheFinFitsACwndOfOneSegment) {
+  LossScript t;
+  t.hold_back = true;
+  t.write(kTestMss);
+  t.hold_back = false;
+  t.shut_write();
+  EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"}));
+  t.pass(millis(100));
+  EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"})) << "the tail probe";
+  t.pass(millis(300));
+  EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"})) << "the timeout";
+}
+
+TEST(SackEdge, DisorderWithoutLossLetsCwndGrow) {  // RFC 5681 section 3.1
+  LossScript t;
+  t.write(60'000);
+  t.pass(millis(10));
+  t.s.loss.rack.reordering = true;
+  t.recv({.sack = {{1000, 2000}}});
+  EXPECT_TRUE(t.s.cwnd_limited);
+  const std::uint32_t before = t.s.cwnd;
+  t.recv({.ack = 2000});
+  t.recv({.sack = {{3000, 4000}}});
+  t.recv({.ack = 4000, .sack = {{5000, 6000}}});
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  EXPECT_EQ(t.s.cwnd, before + 4 * kTestMss);
+}
+
+TEST(SackEdge, DuplicateReportsAreNoDuplicateAcks) {  // RFC 6675 section 2
+  LossScript t;
+  t.write(10'000);
+  t.pass(millis(10));
+  t.recv({.ack = 10'000});
+  t.write(5000);
+  t.take_sent();
+  for (std::uint64_t i = 0; i < 5; ++i) t.recv({.sack = {{i * 1000, i * 1000 + 1000}}});
+  EXPECT_EQ(t.take_sent(), Sent({}));
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  EXPECT_EQ(t.counters.dsacks_in.value(), 5u);
+}
+
+TEST(SackEdge, DuplicateReportsWithoutAScoreboardAreNone) {
+  LossScript t;
+  while (t.pools.boards.take() != 0) {
+  }
+  t.write(10'000);
+  t.pass(millis(10));
+  t.recv({.ack = 10'000});
+  t.write(5000);
+  t.take_sent();
+  for (std::uint64_t i = 0; i < 5; ++i) t.recv({.sack = {{i * 1000, i * 1000 + 1000}}});
+  EXPECT_EQ(t.take_sent(), Sent({}));
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+}
+
+TEST(SackEdge, AnOvertakenAckReportsNoDuplicates) {  // RFC 2883 section 4: by its own ACK field
+  LossScript t;
+  t.flight();
+  t.recv({.ack = 3000});
+  t.recv({.ack = 1000, .sack = {{2000, 3000}}});
+  EXPECT_EQ(t.counters.dsacks_in.value(), 0u);
+  EXPECT_EQ(t.counters.bad_sacks.value(), 0u);
+  t.recv({.ack = 1000, .sack = {{0, 1000}, {2000, 3000}}});
+  EXPECT_EQ(t.counters.dsacks_in.value(), 1u);
+}
+
+TEST(SackEdge, WhatTheReorderingTimerFindsMayLeaveWithinCwnd) {  // RFC 9937 section 6
+  LossScript t;
+  t.s.loss.rack.reordering = true;
+  t.flight();
+  t.recv({.sack = {{8000, 10'000}}});
+  t.pass(millis(3));  // 0 to 8000 are lost: the first leaves
+  t.take_sent();
+  ASSERT_EQ(t.s.ca_state, CaState::kRecovery);
+  t.pass(millis(10));
+  t.recv({.ack = 1000, .sack = {{8000, 10'000}}});
+  t.recv({.ack = 2000, .sack = {{8000, 10'000}}});
+  EXPECT_EQ(t.take_sent().size(), 4u);
+  t.pass(millis(10));
+  t.recv({.sack = {{4000, 5000}, {8000, 10'000}}});
+  EXPECT_EQ(t.take_sent(), Sent({"A 5000+1000 a0"}));
+  t.pass(millis(3));  // 2000 and 3000 are lost again
+  EXPECT_EQ(t.take_sent(), Sent({"A 2000+1000 a0", "A 3000+1000 a0"}));
+}
+
+TEST(SackEdge, WithoutAScoreboardThereIsNoTimeoutInThePlaceOfTheProbe) {
+  LossScript t;
+  while (t.pools.boards.take() != 0) {
+  }
+  t.write(5000);
+  t.take_sent();
+  t.pass(millis(200));
+  EXPECT_EQ(t.take_sent(), Sent({})) << "RFC 6298: not before 210 ms";
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  t.pass(millis(30));
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+1000 a0"}));
+}
+
+}  // namespace
+}  // namespace toe::datapath
