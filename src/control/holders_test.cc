@@ -194,6 +194,18 @@ TEST_F(HoldersTest, CloseOfAListenerSparesWhatIsBeingAccepted) {
   EXPECT_EQ(line(1, listener_line).generation % 2, 0u);
 }
 
+TEST_F(HoldersTest, AForgedClaimKeepsNoConnectionOfAClosedListener) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto in = establish(40000);
+  claim(SegmentId{1}, line_of(in), slot);
+  release(1, 1, listener_line);
+  claim(SegmentId{1}, line_of(in), 4711);
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  leave(1);
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+}
+
 TEST_F(HoldersTest, ReusePortGroupSharesOneListener) {
   join(1, 1);
   join(2, 2);

@@ -84,7 +84,10 @@ void Control::Impl::visit_leave(const Job& job, std::uint32_t id) {
   if (!c.queued) return;
   const Segment& segment = *segments[c.segment];
   const std::uint64_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
-  if (segment.context_owner(shm::claim_owner(claim) - 1) != job.client) return;
+  const ClientId owner = segment.context_owner(shm::claim_owner(claim) - 1);
+  // Behind a closed listener the claim alone keeps it, and the claim may be forged.
+  const bool kept = c.listener != kNil || live_client(owner) != nullptr;
+  if (owner != job.client && kept) return;
   dequeue(id);
   on_unheld(id, false);
 }
