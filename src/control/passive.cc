@@ -140,7 +140,11 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
   const std::uint32_t rcv_nxt = a.irs + 1;
   const std::uint32_t window = options.initial_ring_bytes;
   if ((s.flags & (wire::kSyn | wire::kAck | wire::kRst)) == wire::kSyn && s.seq == a.irs) {
-    send_syn(a);  // our SYN-ACK was lost
+    // Our SYN-ACK was lost. RFC 7323 section 4.3: the echo is that of the newer SYN, or the peer
+    // measures a round trip from its first.
+    const bool newer = SeqNum{a.ts_recent} < SeqNum{s.options.tsval};
+    if (a.ts_on && s.options.has_timestamp && newer) a.ts_recent = s.options.tsval;
+    send_syn(a);
     return false;
   }
   if (a.active && s.seq == a.irs &&

@@ -99,6 +99,19 @@ TEST_F(PassiveTest, FinWithTheLastAckIsReinjected) {
   EXPECT_EQ(world.reinjected, 1);
 }
 
+TEST_F(PassiveTest, TheSynAckEchoesTheNewestSyn) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  EXPECT_EQ(last_sent().options.tsecr, 5000u);
+  peer_clock = 6000;
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.tsecr, 6000u);
+  peer_clock = 5500;  // came late
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.tsecr, 6000u);
+}
+
 TEST_F(PassiveTest, SynAckIsRepeatedWithBackoffAndGivenUp) {
   serve();
   receive(from_peer(40000, wire::kSyn, 1000));

@@ -49,6 +49,9 @@ void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
   }
 }
 
+/// As many as make a peer without SACK send again (RFC 5681 section 3.2), whatever the burst.
+constexpr std::uint8_t kMaxMoreAcks = 3;
+
 /// The lowest part of the piece that has come before, out of order.
 flow::Range overlap(const flow::Reassembly& ranges, const Piece& piece) {
   for (std::uint32_t i = 0; i < ranges.count(); ++i) {
@@ -76,6 +79,9 @@ std::uint64_t join_ranges(Step& t, const Piece& piece) {
 void take_in_order(Step& t, const Piece& piece) {
   ProtocolSlice& s = t.s;
   const bool gap = s.ranges != 0;
+  // What is acknowledged now must not look like duplicates; while a gap closes, two ACKs make it
+  // rare that the peer hears nothing of it.
+  s.more_acks = gap && s.ack_now ? 1 : 0;
   const std::uint64_t before = s.rcv_nxt;
   s.rcv_nxt = gap ? join_ranges(t, piece) : piece.end;
   t.counters.bytes_in.add(s.rcv_nxt - before);
@@ -88,7 +94,9 @@ void take_in_order(Step& t, const Piece& piece) {
 /// False: nothing of it is wanted.
 bool take_out_of_order(Step& t, const Piece& piece) {
   ProtocolSlice& s = t.s;
-  s.ack_now = true;  // RFC 5681 section 4.2: a duplicate ACK at once
+  // RFC 5681 section 4.2: a duplicate ACK for each, at once.
+  if (s.ack_now && s.more_acks < kMaxMoreAcks) ++s.more_acks;
+  s.ack_now = true;
   if (s.ranges == 0) s.ranges = t.pools.ranges.take();
   if (s.ranges == 0) {
     t.counters.drops.no_range.add();

@@ -190,6 +190,33 @@ TEST(AckPolicy, ABurstIsAcknowledgedOnce) {
   EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a8000"}));
 }
 
+TEST(AckPolicy, SegmentsOutOfOrderAreAnsweredEachInABurstToo) {
+  Script t;
+  t.hold_back = true;
+  for (int i = 1; i <= 2; ++i) t.recv({.seq = i * kTestMss, .length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0", "A 0+0 a0"}));
+  for (int i = 3; i <= 9; ++i) t.recv({.seq = i * kTestMss, .length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent().size(), 4u) << "the bound";
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({})) << "the debt is paid";
+}
+
+TEST(AckPolicy, AClosedGapIsAcknowledgedTwiceAtMost) {
+  Script t;
+  t.recv({.seq = 3 * kTestMss, .length = kTestMss});
+  t.take_sent();
+  t.hold_back = true;
+  t.recv({.seq = 5 * kTestMss, .length = kTestMss});
+  for (int i = 0; i < 3; ++i) t.recv({.seq = i * kTestMss, .length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a4000", "A 0+0 a4000"}));
+  t.recv({.seq = 4 * kTestMss, .length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a6000"}));
+}
+
 TEST(AckPolicy, TheAnswerCarriesTheAck) {
   Script t;
   t.recv({.length = 100});

@@ -62,9 +62,10 @@ Sendable sendable(const ProtocolSlice& s) {
 }
 
 void clear_ack_debt(ProtocolSlice& s) {
-  s.ack_now = false;
+  s.ack_now = s.more_acks > 0 && !s.closed;
+  if (s.more_acks > 0) --s.more_acks;
   s.ack_delayed = false;
-  s.sack_due = false;
+  s.sack_due = s.ack_now && s.sack_on && s.ranges != 0;
   s.last_ack_sent = s.rcv_nxt;
 }
 

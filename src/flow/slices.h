@@ -93,6 +93,7 @@ struct ProtocolSlice {
   std::uint8_t probes = 0;           ///< persist or keep-alive probes without an answer
   std::uint8_t persist_backoff = 0;  ///< persist probes since the window closed
   std::uint8_t quick_acks = 0;       ///< segments still to be acknowledged at once
+  std::uint8_t more_acks = 0;        ///< owed behind that of ack_now, for segments out of order
   bool ack_now = false;              ///< an ACK is due: the next segment, or one of its own
   bool ack_delayed = false;          ///< an ACK waits in the delayed-ACK queue
   bool sack_due = false;             ///< the ACK that is due reports blocks: it leaves alone
