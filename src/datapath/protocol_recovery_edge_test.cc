@@ -107,5 +107,24 @@ TEST(SackEdge, WithoutAScoreboardThereIsNoTimeoutInThePlaceOfTheProbe) {
   EXPECT_EQ(t.take_sent(), Sent({"A 0+1000 a0"}));
 }
 
+TEST(SackEdge, ALargeSegmentLostTwiceAmongSmallOnesNeedsNoTimeout) {
+  LossScript t;
+  t.set_flags(shm::kNoDelay);
+  t.write(1000);
+  for (int i = 0; i < 4; ++i) t.write(10);
+  t.take_sent();
+  t.pass(millis(10));
+  for (std::uint64_t i = 1; i <= 3; ++i) t.recv({.sack = {{1000, 1000 + i * 10}}});
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+1000 a0"}));
+  t.pass(millis(1));
+  t.write(10);
+  t.recv({.sack = {{1000, 1040}}});
+  EXPECT_EQ(t.take_sent(), Sent({"PA 1040+10 a0"}));
+  t.pass(millis(10));
+  t.recv({.sack = {{1000, 1050}}});
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+1000 a0"}));
+  EXPECT_EQ(t.events & Outcome::kTimeout, 0);
+}
+
 }  // namespace
 }  // namespace toe::datapath

@@ -194,7 +194,10 @@ Chunk lost_chunk(Step& t) {
   if (begin >= edge) return {};
   const Chunk chunk = first_chunk(s, begin, std::min(end, edge));
   const std::uint64_t data_end = std::min(chunk.end, s.snd_end);  // a FIN needs no room in cwnd
-  return flight(s) + (data_end - std::min(data_end, begin)) <= s.cwnd ? chunk : Chunk{};
+  const std::uint64_t length = data_end - std::min(data_end, begin);
+  // PRR counts bytes: small ones delivered may not add up to a segment, and with nothing in flight
+  // no acknowledgement would ever add to them.
+  return flight(s) == 0 || flight(s) + length <= s.cwnd ? chunk : Chunk{};
 }
 
 /// True when a lost segment has left.
