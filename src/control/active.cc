@@ -179,7 +179,8 @@ void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason 
   const Attempt a = attempts[id];
   if (a.conn == kNil) {
     drop_attempt(id);
-    return refuse(a.client, a.tag, reason, error);
+    if (live_client(a.client) != nullptr) refuse(a.client, a.tag, reason, error);
+    return;
   }
   counters.attempt_fails.fetch_add(1, std::memory_order_relaxed);
   Conn& c = conns[a.conn];
@@ -197,32 +198,35 @@ void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason 
   on_conn_over(a.conn);
 }
 
-// The first in line take what there is; one that finds nothing waits again, at the end.
-void Control::Impl::wake_waiters(PortPool& pool) {
-  for (std::uint32_t left = pool.waiters.count; left > 0 && !busy(); --left) {
+// The first in line take what there is; one that finds nothing waits again, at the end, for the
+// next answer. True: nothing can be done now.
+bool Control::Impl::resume_pool(PortPool& pool, bool failed) {
+  for (std::uint32_t left = kWaitersPerStep; left > 0 && !pool.waiters.empty(); --left) {
     const std::uint32_t id = pool.waiters.head;
+    if (failed) {
+      fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
+      continue;
+    }
     stop_waiting(id);
     attempts[id].state = Attempt::State::kWaitMark;
     pick_port(id);
-    if (attempts[id].state == Attempt::State::kWaitPort) return;
+    if (attempts[id].state == Attempt::State::kWaitPort) return true;
   }
-}
-
-void Control::Impl::fail_waiters(PortPool& pool) {
-  while (!pool.waiters.empty()) {
-    fail_connect(pool.waiters.head, EADDRNOTAVAIL, shm::KernelReason::kLimit);
-  }
+  return pool.waiters.empty();
 }
 
 void Control::Impl::on_held_port(const Request& r) {
-  for (PortPool& pool : pools) {
+  for (std::uint32_t i = 0; i < pools.size(); ++i) {
+    PortPool& pool = pools[i];
     if (pool.local() != r.local) continue;
     pool.on_answer(r.error == 0 ? r.local_port : std::uint16_t{0});
-    if (r.error == 0) {
-      wake_waiters(pool);
-    } else if (pool.asked() == 0) {
-      fail_waiters(pool);
-    }
+    const bool failed = r.error != 0;
+    if ((failed && pool.asked() != 0) || resume_pool(pool, failed)) return;
+    Job job;
+    job.kind = Job::Kind::kPort;
+    job.pool = i;
+    job.failed = failed;
+    jobs.push_back(job);
     return;
   }
 }

@@ -42,7 +42,6 @@ bool Control::Impl::show_segment(ClientId id, std::uint32_t segment) {
 
 void Control::Impl::refuse(ClientId client, std::uint64_t tag, shm::KernelReason reason,
                            int error) {
-  if (live_client(client) == nullptr) return;
   shm::Refused m{};
   m.reason = reason;
   m.error = error;
@@ -133,10 +132,9 @@ void Control::Impl::on_leave(ClientId id) {
   Client* c = live_client(id);
   if (c == nullptr) return;
   c->leaving = true;
-  for (std::uint32_t i = 0; i < listeners.size(); ++i) {
-    Listener& l = listeners[i];
-    if (!l.used || l.closing || !holds_listener(l, id)) continue;
-    release_listener(i, id, true);
+  for (const std::uint32_t i : c->listeners) {
+    const Listener& l = listeners[i];
+    if (l.used && !l.closing && holds_listener(l, id)) release_listener(i, id, true);
   }
   Job job;
   job.kind = Job::Kind::kLeave;
@@ -170,10 +168,15 @@ void Control::Impl::finish_leave(ClientId id) {
   for (const auto* list : {&gone.segments, &gone.shared}) {
     for (const std::uint32_t n : *list) {
       if (segments[n] == nullptr) continue;
-      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
-        if (segments[n]->context_owner(slot) == id) segments[n]->close_context(slot);
+      Job wipe;
+      wipe.kind = Job::Kind::kWipe;
+      wipe.segment = n;
+      wipe.mask = segments[n]->contexts_of(id);
+      if (wipe.mask == 0) {
+        check_segment(n);
+      } else {
+        jobs.push_back(wipe);
       }
-      check_segment(n);
     }
   }
 }

@@ -91,6 +91,7 @@ struct Dump {
   X(syn_dropped_backlog) \
   X(syn_dropped_limit) \
   X(syn_no_listener) \
+  X(listen_not_steered) \
   X(syn_cookies_sent) \
   X(syn_cookies_received) \
   X(syn_cookies_failed) \

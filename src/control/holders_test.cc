@@ -211,15 +211,15 @@ TEST_F(HoldersTest, ReusePortGroupSharesOneListener) {
   join(2, 2);
   auto first = listen_request(1, 500, kHere);
   auto second = listen_request(2, 501, kHere);
-  request(first);
-  request(second);
+  listen(first);
+  listen(second);
   EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kPortTaken);
   first.cookie = 510;
   first.local_port = second.local_port = 81;
   first.reuseport = second.reuseport = true;
-  request(first);
+  listen(first);
   const auto one = last_reply().as<shm::LineMessage>();
-  request(second);
+  listen(second);
   const auto two = last_reply().as<shm::LineMessage>();
   EXPECT_EQ(two.header.type, MessageType::kListening);
   EXPECT_EQ(one.line, two.line);
@@ -238,10 +238,10 @@ TEST_F(HoldersTest, OtherUsersCannotJoin) {
   join(2, 2, 2000);
   auto r = listen_request(1, 500, kHere);
   r.reuseport = true;
-  request(r);
+  listen(r);
   auto other = listen_request(2, 501, kHere);
   other.reuseport = true;
-  request(other);
+  listen(other);
   EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kOtherUser);
 }
 

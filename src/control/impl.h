@@ -76,8 +76,6 @@ struct Control::Impl : State {
   void install_active(std::uint32_t id, const wire::TcpSegment& s);
   void time_out_connect(std::uint32_t id);
   void fail_connect(std::uint32_t id, int error, shm::KernelReason reason);
-  void wake_waiters(PortPool& pool);
-  void fail_waiters(PortPool& pool);
   void on_held_port(const Request& r);
 
   // attempts.cc: the table of half-open connections.
@@ -140,6 +138,9 @@ struct Control::Impl : State {
   // listeners.cc
   void on_listen(const Request& r);
   void on_marked(const Request& r);
+  void on_mark_failed(const Request& r);
+  void remember_listener(ClientId client, std::uint32_t id);
+  void answer_listen(const Request& r, const ListenAsk& ask);
   std::uint32_t find_listener(const IpAddr& local, std::uint16_t port) const;
   std::uint32_t exact_listener(const Request& r) const;
   bool join_listener(std::uint32_t id, const Request& r);
@@ -197,13 +198,18 @@ struct Control::Impl : State {
 
   // jobs.cc
   bool step_jobs();
-  bool visit(Job& job, std::uint32_t id);  // false: again later
-  void visit_leave(const Job& job, std::uint32_t id);
-  void visit_listener(const Job& job, std::uint32_t id);
-  void visit_attempt(const Job& job, std::uint32_t id);
-  bool visit_route(const Job& job, std::uint32_t id);
+  enum class Visit { kNothing, kActed, kWait };
+  bool step_records(Job& job);  // true: all have been visited
+  Visit visit(Job& job, std::uint32_t id);
+  Visit visit_conn(Job& job, std::uint32_t id);
+  bool visit_leave(const Job& job, std::uint32_t id);
+  bool visit_listener(const Job& job, std::uint32_t id);
+  bool visit_attempt(const Job& job, std::uint32_t id);
+  Visit visit_route(const Job& job, std::uint32_t id);
   std::uint32_t job_length(const Job& job) const;
   void finish_job(const Job& job);
+  bool resume_route(std::uint32_t route);         // true: nobody waits any more
+  bool resume_pool(PortPool& pool, bool failed);  // the same, or the next answer goes on
   void on_route(const Request& r);
   void refresh_route(std::uint32_t id);
   void on_address_gone(const IpAddr& local);

@@ -8,6 +8,9 @@ namespace toe::control {
 std::uint32_t Control::Impl::job_length(const Job& job) const {
   const auto n = static_cast<std::uint32_t>(conns.size());
   switch (job.kind) {
+    case Job::Kind::kWipe:
+      return segments[job.segment]->line_count();
+    case Job::Kind::kAnswer:
     case Job::Kind::kAddress:
     case Job::Kind::kClose:
       return n + kMaxAttempts;
@@ -21,80 +24,102 @@ std::uint32_t Control::Impl::job_length(const Job& job) const {
 // Advances the oldest job. True: more is to be done now.
 bool Control::Impl::step_jobs() {
   if (jobs.empty()) return false;
-  const auto at = jobs.begin();
-  if (at->kind == Job::Kind::kLeave && !at->begun) begin_leave(at->client);
-  at->begun = true;
-  const std::uint32_t end = job_length(*at);
-  for (std::uint32_t left = kRecordsPerStep; left > 0 && at->cursor < end; --left) {
-    if (!visit(*at, at->cursor)) return false;  // an event of the data path goes on with it
-    ++at->cursor;
+  Job& job = jobs.front();
+  if (job.kind == Job::Kind::kLeave && !job.begun) begin_leave(job.client);
+  job.begun = true;
+  bool over = false;
+  if (job.kind == Job::Kind::kResume) {
+    over = resume_route(job.route);
+  } else if (job.kind == Job::Kind::kPort) {
+    over = resume_pool(pools[job.pool], job.failed);
+  } else {
+    over = step_records(job);
   }
-  if (at->cursor < end) return true;
-  // Its contexts may be used again only when the data path has closed them and said its last of
-  // them.
-  if (at->kind == Job::Kind::kLeave && !settled()) return true;
-  const Job done = *at;
-  jobs.erase(at);
+  if (!over) return job.kind != Job::Kind::kRoute || !free_headers.empty();
+  // Contexts may be used again only when the data path has closed them and said its last of them.
+  if (job.kind == Job::Kind::kLeave && !settled()) return true;
+  const Job done = job;
+  jobs.pop_front();
   finish_job(done);
   return !jobs.empty();
 }
 
-// False: cannot go on now.
-bool Control::Impl::visit(Job& job, std::uint32_t id) {
+bool Control::Impl::step_records(Job& job) {
+  const std::uint32_t end = job_length(job);
+  for (std::uint32_t spent = 0; spent < kRecordsPerStep && job.cursor < end;) {
+    const Visit visited = visit(job, job.cursor);
+    if (visited == Visit::kWait) return false;  // an event of the data path goes on with it
+    ++job.cursor;
+    spent += visited == Visit::kActed ? kActionCost : 1;
+  }
+  return job.cursor >= end;
+}
+
+Control::Impl::Visit Control::Impl::visit(Job& job, std::uint32_t id) {
   const auto n = static_cast<std::uint32_t>(conns.size());
-  if (id >= n + kMaxAttempts) {
+  bool acted = false;
+  if (job.kind == Job::Kind::kWipe) {
+    acted = segments[job.segment]->wipe_line(id, job.mask);
+  } else if (id >= n + kMaxAttempts) {
     const std::uint32_t record = id - n - kMaxAttempts;
-    if (time_wait.in_use(record)) release_time_wait(record);
-    return true;
+    acted = time_wait.in_use(record);
+    if (acted) release_time_wait(record);
+  } else if (id >= n) {
+    acted = visit_attempt(job, id - n);
+  } else if (conns[id].state != Conn::State::kFree) {
+    return visit_conn(job, id);
   }
-  if (id >= n) {
-    visit_attempt(job, id - n);
-    return true;
-  }
+  return acted ? Visit::kActed : Visit::kNothing;
+}
+
+Control::Impl::Visit Control::Impl::visit_conn(Job& job, std::uint32_t id) {
   const Conn& c = conns[id];
-  if (c.state == Conn::State::kFree) return true;
+  bool acted = false;
   switch (job.kind) {
     case Job::Kind::kLeave:
-      visit_leave(job, id);
-      return true;
+      acted = visit_leave(job, id);
+      break;
     case Job::Kind::kClose:
-      visit_listener(job, id);
-      return true;
+      acted = visit_listener(job, id);
+      break;
     case Job::Kind::kRoute:
       return visit_route(job, id);
     case Job::Kind::kAddress:
-      if (c.state == Conn::State::kLive && flows[id].pre.key.local == job.local) {
-        abort_conn(id, ECONNRESET, true);
-      }
-      return true;
+      acted = c.state == Conn::State::kLive && flows[id].pre.key.local == job.local;
+      if (acted) abort_conn(id, ECONNRESET, true);
+      break;
     case Job::Kind::kStop:
+      acted = true;
       abort_conn(id, ECONNRESET, true);
-      return true;
+      break;
+    default:
+      break;
   }
-  return true;
+  return acted ? Visit::kActed : Visit::kNothing;
 }
 
 // Holds end; so do connections that the process took from a listener without a word to us.
-void Control::Impl::visit_leave(const Job& job, std::uint32_t id) {
+bool Control::Impl::visit_leave(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
   if (remove_holder(id, job.client)) {
     if (c.holders == 0 && !c.queued) on_unheld(id, false);
-    return;
+    return true;
   }
-  if (!c.queued) return;
+  if (!c.queued) return false;
   const Segment& segment = *segments[c.segment];
   const std::uint64_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
   const ClientId owner = segment.context_owner(shm::claim_owner(claim) - 1);
   // Behind a closed listener the claim alone keeps it, and the claim may be forged.
   const bool kept = c.listener != kNil || live_client(owner) != nullptr;
-  if (owner != job.client && kept) return;
+  if (owner != job.client && kept) return false;
   dequeue(id);
   on_unheld(id, false);
+  return true;
 }
 
-void Control::Impl::visit_listener(const Job& job, std::uint32_t id) {
+bool Control::Impl::visit_listener(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
-  if (!c.queued || c.listener != job.listener) return;
+  if (!c.queued || c.listener != job.listener) return false;
   const Segment& segment = *segments[c.segment];
   const std::uint32_t generation = segment.line_use(c.line).generation;
   std::uint64_t claim = shm::make_claim(generation, shm::kUnclaimed);
@@ -102,32 +127,43 @@ void Control::Impl::visit_listener(const Job& job, std::uint32_t id) {
       claim, shm::make_claim(generation, shm::kEngineClaim), std::memory_order_acq_rel);
   if (unclaimed || live_client(segment.context_owner(shm::claim_owner(claim) - 1)) == nullptr) {
     dequeue(id);
-    return on_unheld(id, true);  // as Linux: the peer of an unaccepted connection gets an RST
+    on_unheld(id, true);  // as Linux: the peer of an unaccepted connection gets an RST
+    return true;
   }
   // Its kAccept is on the way (or its process will go and take it along).
   --listeners[job.listener].queued;
   c.listener = kNil;
+  return true;
 }
 
-void Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
+bool Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
   const Attempt& a = attempts[id];
-  if (a.state == Attempt::State::kFree) return;
+  if (a.state == Attempt::State::kFree) return false;
+  if (job.kind == Job::Kind::kAnswer) {
+    const bool waits = a.listener == job.listener && a.state == Attempt::State::kWaitMark;
+    if (waits) go_on_passive(id);
+    return waits;
+  }
   const bool ends = job.kind == Job::Kind::kStop ||
                     (job.kind == Job::Kind::kAddress && a.key.local == job.local) ||
                     (job.kind == Job::Kind::kClose && a.listener == job.listener);
-  if (!ends) return;
-  if (a.active) return fail_connect(id, ECONNABORTED, shm::KernelReason::kInternal);
+  if (!ends) return false;
+  if (a.active) {
+    fail_connect(id, ECONNABORTED, shm::KernelReason::kInternal);
+    return true;
+  }
   if (a.state == Attempt::State::kSynReceived) send_attempt_reset(a);
   drop_attempt(id);
+  return true;
 }
 
 // The flow's frames carry other addresses from now on, or have another size.
-bool Control::Impl::visit_route(const Job& job, std::uint32_t id) {
+Control::Impl::Visit Control::Impl::visit_route(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
-  if (c.state != Conn::State::kLive || c.route != job.route) return true;
+  if (c.state != Conn::State::kLive || c.route != job.route) return Visit::kNothing;
   const Route& route = routes.at(job.route).route;
-  if (route.kind != Route::Kind::kDirect) return true;
-  if (free_headers.empty()) return false;
+  if (route.kind != Route::Kind::kDirect) return Visit::kNothing;
+  if (free_headers.empty()) return Visit::kWait;
   const std::uint32_t slot = free_headers.back();
   free_headers.pop_back();
   headers[slot] = make_header(id, flows[id].protocol.ts_on);
@@ -136,16 +172,27 @@ bool Control::Impl::visit_route(const Job& job, std::uint32_t id) {
   command.header = &headers[slot];
   commands.push(command);
   const std::uint16_t mtu = routes.at(job.route).mtu();
-  if (c.port_mtu == mtu) return true;
+  if (c.port_mtu == mtu) return Visit::kActed;
   c.port_mtu = mtu;
   push_mss(id);
-  return true;
+  return Visit::kActed;
 }
 
 void Control::Impl::finish_job(const Job& job) {
-  if (job.kind == Job::Kind::kLeave) finish_leave(job.client);
-  if (job.kind == Job::Kind::kClose) finish_listener(job.listener);
-  if (job.kind == Job::Kind::kRoute) routes.release(job.route);
+  switch (job.kind) {
+    case Job::Kind::kLeave:
+      return finish_leave(job.client);
+    case Job::Kind::kWipe:
+      segments[job.segment]->close_contexts(job.mask);
+      return check_segment(job.segment);
+    case Job::Kind::kClose:
+      return finish_listener(job.listener);
+    case Job::Kind::kRoute:
+    case Job::Kind::kResume:
+      return routes.release(job.route);
+    default:
+      return;
+  }
 }
 
 void Control::Impl::on_route(const Request& r) {
@@ -153,15 +200,26 @@ void Control::Impl::on_route(const Request& r) {
   const std::uint32_t id = routes.update(r.remote, r.route, changed);
   if (id == kNil) return;
   if (changed) refresh_route(id);
-  // Whoever waited goes on; the last of them may give the entry back, so it is looked up anew.
-  for (std::uint32_t left = routes.at(id).waiters.count; left > 0; --left) {
-    const std::uint32_t attempt = routes.at(id).waiters.head;
+  if (resume_route(id)) return;
+  routes.acquire(r.remote);
+  Job job;
+  job.kind = Job::Kind::kResume;
+  job.route = id;
+  jobs.push_back(job);
+}
+
+// The last of those who waited may give the entry back, so it is looked up anew.
+bool Control::Impl::resume_route(std::uint32_t route) {
+  for (std::uint32_t left = kWaitersPerStep; left > 0 && !routes.at(route).waiters.empty();
+       --left) {
+    const std::uint32_t attempt = routes.at(route).waiters.head;
     if (attempts[attempt].active) {
       go_on_active(attempt);
     } else {
       go_on_passive(attempt);
     }
   }
+  return routes.at(route).waiters.empty();
 }
 
 // The flows of the route get what their frames need of it, unless that is planned already.

@@ -118,6 +118,7 @@ class Life : public ControlTest {
     Request marked;
     marked.kind = Request::Kind::kMarked;
     marked.cookie = r.cookie;
+    marked.error = below(8) == 0 ? 28 : 0;
     request(marked);
   }
   void connect() {

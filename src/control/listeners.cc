@@ -1,6 +1,7 @@
 // Listeners: one per (local address, port), shared by the sockets of a SO_REUSEPORT group.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "control/impl.h"
 
@@ -64,12 +65,35 @@ void Control::Impl::on_listen(const Request& r) {
     id = segment == nullptr ? kNil : new_listener(r, *segment);
     if (id == kNil) return refuse(r.client, r.tag, shm::KernelReason::kLimit, 0);
   }
+  remember_listener(r.client, id);
   const Listener& l = listeners[id];
+  const auto member = std::find_if(l.members.begin(), l.members.end(),
+                                   [&](const Member& m) { return m.cookie == r.cookie; });
+  if (member->marked) return answer_listen(r, {r.client, r.tag});
+  listen_asks.emplace(r.cookie, ListenAsk{r.client, r.tag});
+}
+
+// So that its death need not look at all listeners.
+void Control::Impl::remember_listener(ClientId client, std::uint32_t id) {
+  std::vector<std::uint32_t>& held = clients.at(index_of(client)).listeners;
+  if (std::find(held.begin(), held.end(), id) == held.end()) held.push_back(id);
+}
+
+// The program is told once its port is steered. It is told also when it has gone: whoever passes
+// the answer on waits for it.
+void Control::Impl::answer_listen(const Request& r, const ListenAsk& ask) {
+  const auto known = listener_by_cookie.find(r.cookie);
+  if (known == listener_by_cookie.end() || r.error != 0) {
+    const bool gone = known == listener_by_cookie.end() && r.error == 0;
+    return refuse(ask.client, ask.tag,
+                  gone ? shm::KernelReason::kInternal : shm::KernelReason::kSteering, 0);
+  }
+  const Listener& l = listeners[known->second];
   shm::LineMessage m{};
   m.segment_id = l.segment;
   m.line = l.line;
   m.generation = segments[l.segment]->line_use(l.line).generation;
-  reply(r.client, r.tag, shm::MessageType::kListening, m);
+  reply(ask.client, ask.tag, shm::MessageType::kListening, m);
 }
 
 // The socket is known (listen again, or in another process), or a member of the same group.
@@ -87,7 +111,7 @@ bool Control::Impl::join_listener(std::uint32_t id, const Request& r) {
   if (member == l.members.end()) {
     if (!l.reuseport || !r.reuseport) return no(shm::KernelReason::kPortTaken);
     if (l.members.size() == kMaxMembers) return no(shm::KernelReason::kLimit);
-    l.members.push_back({r.cookie, {}});
+    l.members.push_back({r.cookie, false, {}});
     member = l.members.end() - 1;
     listener_by_cookie.emplace(r.cookie, id);
     world.mark_listener(r.cookie);
@@ -134,7 +158,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   l.entries = bytes / kAcceptEntryBytes;
   l.ring = ring;
   l.options = r.options;
-  l.members.push_back({r.cookie, {r.client}});
+  l.members.push_back({r.cookie, false, {r.client}});
   l.next_on_port = listeners_on_port[l.port];
   listeners_on_port[l.port] = id;
   listener_by_cookie.emplace(r.cookie, id);
@@ -151,17 +175,31 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   return id;
 }
 
-// Steering is complete: the SYNs that waited are answered.
+// Steering is complete or has failed: the programs that asked for it learn which.
 void Control::Impl::on_marked(const Request& r) {
+  const auto [first, last] = listen_asks.equal_range(r.cookie);
+  for (auto ask = first; ask != last; ++ask) answer_listen(r, ask->second);
+  listen_asks.erase(first, last);
   const auto known = listener_by_cookie.find(r.cookie);
-  if (known == listener_by_cookie.end() || r.error != 0) return;
+  if (known == listener_by_cookie.end()) return;
+  if (r.error != 0) return on_mark_failed(r);
   Listener& l = listeners[known->second];
-  l.marked = true;
-  for (std::uint32_t id = l.embryos.head; id != kNil;) {
-    const std::uint32_t next = attempts[id].siblings.next;
-    if (attempts[id].state == Attempt::State::kWaitMark) go_on_passive(id);
-    id = next;
-  }
+  for (Member& m : l.members) m.marked |= m.cookie == r.cookie;
+  if (std::exchange(l.marked, true) || l.embryos.empty()) return;
+  Job job;
+  job.kind = Job::Kind::kAnswer;
+  job.listener = known->second;
+  jobs.push_back(job);
+}
+
+// The socket stays with the kernel; without other sockets of its group the listener goes.
+void Control::Impl::on_mark_failed(const Request& r) {
+  counters.listen_not_steered.fetch_add(1, std::memory_order_relaxed);
+  const std::uint32_t id = listener_by_cookie.at(r.cookie);
+  Listener& l = listeners[id];
+  listener_by_cookie.erase(r.cookie);
+  std::erase_if(l.members, [&](const Member& m) { return m.cookie == r.cookie; });
+  if (l.members.empty()) close_listener(id);
 }
 
 // The client gives the listener up. With several sockets on it, one kClose per socket comes;

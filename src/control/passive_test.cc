@@ -1,3 +1,6 @@
+#include <cerrno>
+
+#include "control/records.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -234,6 +237,89 @@ TEST_F(PassiveTest, SynsWaitUntilThePortIsMarked) {
   mark(500);
   ASSERT_EQ(world.sent.size(), 1u);
   EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+}
+
+TEST_F(PassiveTest, ListenIsAnsweredOnceThePortIsSteered) {
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr{}));
+  poll();
+  EXPECT_TRUE(world.replies.empty());
+  mark(500);
+  EXPECT_EQ(last_reply().type(), shm::MessageType::kListening);
+  request(listen_request(1, 500, IpAddr{}));  // again: at once
+  EXPECT_EQ(world.replies.size(), 2u);
+}
+
+TEST_F(PassiveTest, AFailedSteeringIsCountedAndTold) {
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0)));
+  receive(from_peer(40000, wire::kSyn, 1000));
+  mark(500, ENOSPC);
+  ASSERT_EQ(last_reply().type(), shm::MessageType::kRefused);
+  EXPECT_EQ(last_reply().as<shm::Refused>().reason, shm::KernelReason::kSteering);
+  EXPECT_EQ(control->counters().listen_not_steered, 1u);
+  EXPECT_TRUE(world.closed.empty()) << "the socket listens on, at the kernel";
+  EXPECT_EQ(world.ports_released.size(), 2u);
+  route(kPeer);
+  EXPECT_TRUE(world.sent.empty()) << "the kernel answers the next SYN";
+  EXPECT_TRUE(control->quiet());
+  listen(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0)));  // a second try
+  EXPECT_EQ(last_reply().type(), shm::MessageType::kListening);
+}
+
+TEST_F(PassiveTest, AFailedMemberOfAGroupLeavesTheOthersAlone) {
+  join(1, 1);
+  auto one = listen_request(1, 500, kHere);
+  auto two = listen_request(1, 501, kHere);
+  one.reuseport = two.reuseport = true;
+  listen(one);
+  request(two);
+  mark(501, ENOSPC);
+  EXPECT_EQ(last_reply().type(), shm::MessageType::kRefused);
+  establish(40000);
+}
+
+TEST_F(PassiveTest, WaitingSynsAreAnsweredInBoundedSteps) {
+  constexpr std::uint16_t kSyns = 500;
+  join(1, 1);
+  request(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0), 1000));
+  for (std::uint16_t i = 0; i < kSyns; ++i) receive(from_peer(40000 + i, wire::kSyn, 1));
+  Request marked;
+  marked.kind = Request::Kind::kMarked;
+  marked.cookie = 500;
+  request(marked);
+  poll();
+  EXPECT_TRUE(world.sent.empty()) << "the route is not known yet";
+  Request r;
+  r.kind = Request::Kind::kRoute;
+  r.remote = kPeer;
+  r.route.kind = Route::Kind::kDirect;
+  request(r);
+  std::size_t before = world.sent.size();
+  EXPECT_LE(before, kWaitersPerStep);
+  for (bool more = true; more; before = world.sent.size()) {
+    more = control->poll(now);
+    EXPECT_LE(world.sent.size() - before, kWaitersPerStep);
+  }
+  EXPECT_EQ(world.sent.size(), kSyns);
+  // The same once more, with the route known and the steering late.
+  auto other = listen_request(1, 501, IpAddr::v4(0, 0, 0, 0), 1000);
+  other.local_port = 81;
+  request(other);
+  for (std::uint16_t i = 0; i < kSyns; ++i) {
+    auto syn = from_peer(40000 + i, wire::kSyn, 1);
+    syn.dst_port = 81;
+    receive(syn);
+  }
+  EXPECT_EQ(world.sent.size(), kSyns);
+  marked.cookie = 501;
+  request(marked);
+  before = world.sent.size();
+  for (bool more = true; more; before = world.sent.size()) {
+    more = control->poll(now);
+    EXPECT_LE(world.sent.size() - before, kWaitersPerStep);
+  }
+  EXPECT_EQ(world.sent.size(), 2u * kSyns);
 }
 
 TEST_F(PassiveTest, PeerWithoutOptions) {

@@ -38,6 +38,7 @@ bool Control::Impl::show_cookie(ClientId id, std::uint64_t cookie, shm::Shown::E
     if (!held && holders.size() == kMaxHolders) return false;
     if (!show_segment(id, l.segment)) return false;
     if (!held) holders.push_back(id);
+    remember_listener(id, listener->second);
     entry = {shm::ShownKind::kListener, l.segment, l.line, 0};
   } else {
     return false;

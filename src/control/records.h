@@ -28,7 +28,9 @@ static_assert(2 * kMaxSegmentsPerClient * shm::kContexts <= CommandQueue::kWorkM
               "all contexts of a client can be closed at once");
 inline constexpr std::uint32_t kEventsPerPoll = 128;
 inline constexpr std::uint32_t kTimersPerPoll = 128;
-inline constexpr std::uint32_t kRecordsPerStep = 256;  ///< records a job or dump looks at per poll
+inline constexpr std::uint32_t kRecordsPerStep = 128;  ///< records a job or dump looks at per poll
+inline constexpr std::uint32_t kActionCost = 4;        ///< of one acted upon, in records
+inline constexpr std::uint32_t kWaitersPerStep = 32;   ///< attempts that go on at once
 inline constexpr std::uint32_t kMaxDumps = 16;
 inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
 inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
@@ -127,6 +129,7 @@ struct Conn {
 
 struct Member {
   std::uint64_t cookie = 0;
+  bool marked = false;  ///< its (address, port) is steered
   std::vector<ClientId> holders;
 };
 
@@ -134,7 +137,7 @@ struct Member {
 struct Listener {
   bool used = false;
   bool closing = false;  ///< nobody holds it; a job takes it down
-  bool marked = false;   ///< steering is complete
+  bool marked = false;   ///< steering is complete for one of its members
   bool v6only = false;
   bool v4_only = false;  ///< an AF_INET socket
   bool reuseport = false;
@@ -159,9 +162,16 @@ struct Client {
   std::uint32_t uid = 0;
   std::int32_t pid = 0;
   bool leaving = false;
-  bool wants_segment = false;           ///< want_segment was asked
-  std::vector<std::uint32_t> segments;  ///< its own
-  std::vector<std::uint32_t> shared;    ///< of others, shown to it
+  bool wants_segment = false;            ///< want_segment was asked
+  std::vector<std::uint32_t> segments;   ///< its own
+  std::vector<std::uint32_t> shared;     ///< of others, shown to it
+  std::vector<std::uint32_t> listeners;  ///< that it held at some time
+};
+
+/// A program that waits for the answer to its listen().
+struct ListenAsk {
+  ClientId client = kNoClient;
+  std::uint64_t tag = 0;
 };
 
 struct User {
@@ -173,16 +183,24 @@ struct User {
 struct Job {
   enum class Kind : std::uint8_t {
     kLeave,    ///< give up what `client` held
+    kWipe,     ///< wipe what the contexts in `mask` left in the lines of `segment`
     kClose,    ///< take `listener` down: embryos, unaccepted connections, the line
+    kAnswer,   ///< answer the SYNs that waited until `listener` was steered
     kRoute,    ///< give the flows of `route` their new headers
+    kResume,   ///< go on with the attempts that wait for `route`
+    kPort,     ///< go on with the attempts that wait for a port of `pool`, or end them (`failed`)
     kAddress,  ///< end the connections of address `local`
     kStop,     ///< end all
   };
   Kind kind = Kind::kLeave;
   bool begun = false;
+  bool failed = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t route = kNil;
+  std::uint32_t pool = kNil;
+  std::uint32_t segment = kNil;
+  std::uint64_t mask = 0;
   std::uint32_t cursor = 0;
   IpAddr local;
 };

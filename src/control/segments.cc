@@ -91,22 +91,36 @@ std::uint32_t Segment::open_context(const ContextUse& use) {
   return 0;
 }
 
-void Segment::close_context(std::uint32_t slot) {
-  TOE_CHECK(slot < shm::kContexts && contexts_[slot].client != kNoClient);
-  contexts_[slot] = {};
-  --contexts_used_;
-  // A hint bit left set would keep the next user of the slot from ever being hinted.
-  const std::uint64_t keep = ~(std::uint64_t{1} << slot);
-  view_.header().posted.fetch_and(keep, std::memory_order_relaxed);
-  for (std::uint32_t i = 1; i < lines_.size(); ++i) {
-    shm::Line& l = view_.line(i);
-    for (auto* w : {&l.rx_interest, &l.tx_interest, &l.hinted_app, &l.hinted_engine}) {
-      w->fetch_and(keep, std::memory_order_relaxed);
-    }
-    for (auto* w : {&l.rx_lock, &l.tx_lock}) {  // locks of a dead process
-      std::uint32_t held = slot + 1;
-      w->compare_exchange_strong(held, 0, std::memory_order_acq_rel);
-    }
+std::uint64_t Segment::contexts_of(ClientId client) const {
+  std::uint64_t mask = 0;
+  for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) {
+    if (contexts_[slot].client == client) mask |= std::uint64_t{1} << slot;
+  }
+  return mask;
+}
+
+bool Segment::wipe_line(std::uint32_t line, std::uint64_t mask) {
+  shm::Line& l = view_.line(line);
+  bool found = false;
+  for (auto* w : {&l.rx_interest, &l.tx_interest, &l.hinted_app, &l.hinted_engine}) {
+    if ((w->load(kRelaxed) & mask) == 0) continue;
+    w->fetch_and(~mask, kRelaxed);
+    found = true;
+  }
+  for (auto* w : {&l.rx_lock, &l.tx_lock}) {  // locks of a dead process
+    std::uint32_t held = w->load(kRelaxed);
+    if (held == 0 || held > shm::kContexts || (mask >> (held - 1) & 1) == 0) continue;
+    w->compare_exchange_strong(held, 0, std::memory_order_acq_rel);
+    found = true;
+  }
+  return found;
+}
+
+void Segment::close_contexts(std::uint64_t mask) {
+  view_.header().posted.fetch_and(~mask, kRelaxed);
+  for (; mask != 0; mask &= mask - 1) {
+    contexts_[static_cast<std::size_t>(std::countr_zero(mask))] = {};
+    --contexts_used_;
   }
 }
 

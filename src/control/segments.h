@@ -46,8 +46,15 @@ class Segment {
   /// Takes a context slot from 1 up and resets its words. 0 = none left.
   std::uint32_t open_context(const ContextUse& use);
   const ContextUse& context_use(std::uint32_t slot) const { return contexts_[slot]; }
-  /// Slot `slot` may be used again; what its last user left in the lines is wiped.
-  void close_context(std::uint32_t slot);
+  /// Contexts of a client, as a mask.
+  std::uint64_t contexts_of(ClientId client) const;
+  /// Wipes what the contexts in `mask` left in a line: a hint bit left set would keep the next user
+  /// of the slot from ever being hinted. True: there was something. REQUIRES: line < line_count().
+  bool wipe_line(std::uint32_t line, std::uint64_t mask);
+  /// Lines from this one on were never used.
+  std::uint32_t line_count() const { return static_cast<std::uint32_t>(lines_.size()); }
+  /// The slots may be used again. REQUIRES: every line was wiped of them.
+  void close_contexts(std::uint64_t mask);
   ClientId context_owner(std::uint32_t slot) const {
     return slot < shm::kContexts ? contexts_[slot].client : kNoClient;
   }

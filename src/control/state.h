@@ -56,6 +56,7 @@ struct State {
   std::unordered_map<std::uint32_t, User> users;
   std::unordered_map<std::uint64_t, std::uint32_t> conn_by_cookie;
   std::unordered_map<std::uint64_t, std::uint32_t> listener_by_cookie;
+  std::unordered_multimap<std::uint64_t, ListenAsk> listen_asks;          ///< by cookie
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
   std::deque<Job> jobs;
   std::deque<Dump*> dumps;

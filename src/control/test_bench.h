@@ -46,10 +46,16 @@ class ControlTest : public ControlBench {
     r.backlog = backlog;
     return r;
   }
-  void mark(std::uint64_t cookie) {
+  /// The program asks, and its port is steered.
+  void listen(const Request& r) {
+    request(r);
+    mark(r.cookie);
+  }
+  void mark(std::uint64_t cookie, int error = 0) {
     Request r;
     r.kind = Request::Kind::kMarked;
     r.cookie = cookie;
+    r.error = error;
     request(r);
     poll();
   }
@@ -156,10 +162,9 @@ class ControlTest : public ControlBench {
   /// Client 1 with segment 1 listens on *:80, steered; the route to the peer is known.
   void serve(std::uint32_t backlog = 16) {
     join(1, 1);
-    request(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0), backlog));
+    listen(listen_request(1, 500, IpAddr::v4(0, 0, 0, 0), backlog));
     ASSERT_EQ(last_reply().type(), shm::MessageType::kListening);
     listener_line = last_reply().as<shm::LineMessage>().line;
-    mark(500);
   }
   /// The peer connects from `port`; returns the command that installed the flow.
   flow::Command establish(std::uint16_t port, std::uint32_t seq = 1000) {

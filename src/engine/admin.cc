@@ -187,7 +187,8 @@ void Admin::mark_listener(std::uint64_t cookie) {
   request.cookie = cookie;
   request.error = links_.listeners.mark(cookie);
   if (request.error != 0) {
-    spdlog::error("cannot take over a listening port: {}", std::strerror(request.error));
+    spdlog::error("port {} stays with the kernel: it cannot be steered to the engine: {}",
+                  links_.listeners.port_of(cookie), std::strerror(request.error));
   }
   links_.bridge.send(request);
 }

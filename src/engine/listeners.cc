@@ -102,6 +102,11 @@ int Listeners::mark(std::uint64_t cookie) {
   return error;
 }
 
+std::uint16_t Listeners::port_of(std::uint64_t cookie) const {
+  const auto found = entries_.find(cookie);
+  return found == entries_.end() ? std::uint16_t{0} : found->second.port;
+}
+
 int Listeners::own(const Entry& entry, const IpAddr& address,
                    const std::vector<port::FourTuple>& kernel_has) {
   const auto index = steering_.address_index(address);

@@ -33,6 +33,8 @@ class Listeners {
   /// Steers the listener's port to the engine without hurting what the kernel serves on it. Returns
   /// an errno.
   int mark(std::uint64_t cookie);
+  /// 0 if unknown.
+  std::uint16_t port_of(std::uint64_t cookie) const;
   /// The listener has no holder any more: its copy stays bound, but nobody listens. Returns what it
   /// was bound to; port 0 if unknown.
   std::pair<IpAddr, std::uint16_t> close(std::uint64_t cookie);

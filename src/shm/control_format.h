@@ -66,6 +66,7 @@ enum class KernelReason : std::uint32_t {
   kIoUring,            ///< the process uses io_uring
   kBound,              ///< connect from an explicitly bound local port
   kOtherUser,          ///< the socket's segment belongs to another user
+  kSteering,           ///< the port could not be steered to the engine; its log says why
   kInternal,           ///< the engine failed; its log says how
   kCount,
 };

@@ -29,6 +29,7 @@ constexpr const char* kernel_reason_word(KernelReason reason) {
                                 "io-uring",
                                 "bound",
                                 "other-user",
+                                "steering",
                                 "internal"};
   static_assert(words.size() == static_cast<std::size_t>(KernelReason::kCount));
   const auto index = static_cast<std::size_t>(reason);
