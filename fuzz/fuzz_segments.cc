@@ -39,9 +39,25 @@ void check(const flow::ProtocolSlice& s) {
   TOE_CHECK(s.rcv_nxt <= s.rcv_limit + 1 && s.rcv_head <= s.rcv_nxt);
   TOE_CHECK(s.rcv_limit <= std::max(s.rcv_head, s.rcv_switch) + s.rcv_ring_bytes);
   TOE_CHECK(s.cwnd != 0);
+  TOE_CHECK(s.discount <= s.snd_max - s.snd_una && (s.board != 0 || s.discount == 0));
   // Data in flight or waiting always has a timer, or something leaves at once.
   const bool waits = s.snd_max > s.snd_una || s.snd_end > s.snd_nxt;
   TOE_CHECK(!waits || std::min(s.rto_at, s.persist_at) != Time::never() || s.snd_max == s.snd_una);
+}
+
+/// What flows have borrowed is what the pools have lent.
+void check_loans(const Bench& b) {
+  std::uint32_t borrowed = 0;
+  for (const flow::Flow& f : b.flows) {
+    borrowed += (f.protocol.board != 0 ? 1u : 0u) + (f.protocol.ranges != 0 ? 1u : 0u);
+  }
+  TOE_CHECK(borrowed == b.pipeline.borrowed());
+}
+
+/// All but one have SACK.
+void install(Bench& b, std::uint32_t n) {
+  b.install(n);
+  b.flows[n].protocol.sack_on = n != 0;
 }
 
 /// Making a bench costs more than a run: two are kept, one of them shuffled, and made like new.
@@ -70,7 +86,7 @@ Bench& fresh_bench(bool shuffled) {
     kept->open_context(Bench::kSlot, 11);
     kept->lane.open(&kept->mapped, Bench::kSlot, &kept->bell);
   }
-  for (std::uint32_t n = 0; n < kConnections; ++n) kept->install(n);
+  for (std::uint32_t n = 0; n < kConnections; ++n) install(*kept, n);
   return *kept;
 }
 
@@ -86,6 +102,11 @@ struct Run {
     h.ack += static_cast<std::uint32_t>(input.number(s.snd_una));
     h.flags = input.take<std::uint8_t>();
     h.window = input.take<std::uint16_t>();
+    h.options.sack_count = static_cast<std::uint8_t>(input.below(5));
+    for (std::uint8_t i = 0; i < h.options.sack_count; ++i) {
+      const auto start = Bench::kIss + 1 + static_cast<std::uint32_t>(input.number(s.snd_una));
+      h.options.sack[i] = {start, start + input.take<std::uint16_t>()};
+    }
     const std::string payload(input.take<std::uint16_t>() % 1400, 'p');
     Frame frame = bench.frame(h, payload);
     if (input.below(8) == 0) {
@@ -179,7 +200,7 @@ struct Run {
   void events() {
     for (const flow::Event& e : bench.take_events()) {
       if (e.kind == flow::Event::Kind::kClosed) bench.command(Command::kRemove, index_of(e.flow));
-      if (e.kind == flow::Event::Kind::kRemoved) bench.install(index_of(e.flow));
+      if (e.kind == flow::Event::Kind::kRemoved) install(bench, index_of(e.flow));
       if (e.kind == flow::Event::Kind::kMisbehaved) bench.open_context(Bench::kSlot, 11);
     }
   }
@@ -208,6 +229,7 @@ struct Run {
     while (bench.pipeline.to_control(frame)) bench.frames.release(frame);
     events();
     for (std::uint32_t n = 0; n < kConnections; ++n) check(bench.flows[n].protocol);
+    check_loans(bench);
   }
 
   fuzz::Input input;

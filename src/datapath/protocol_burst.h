@@ -44,8 +44,9 @@ inline void schedule_probe(Step& t) {
     s.probe_at = Time::never();
     return;
   }
-  const Nanos wait =
-      s.srtt.ns == 0 ? seconds(1) : s.srtt * 2 + (out <= s.mss ? kPeerDelayedAck : kProbeSlack);
+  const Nanos wait = s.srtt.ns == 0
+                         ? seconds(1)
+                         : s.srtt * 2 + (out <= s.last_length ? kPeerDelayedAck : kProbeSlack);
   s.probe_at = std::min(t.now + wait, s.rto_at);
 }
 

@@ -16,7 +16,7 @@ TEST(SackEdge, AWholeSegmentWithTheFinFitsACwndOfOneSegment) {
   t.hold_back = false;
   t.shut_write();
   EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"}));
-  t.pass(millis(100));
+  t.run_to(t.s.probe_at);
   EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"})) << "the tail probe";
   t.pass(millis(300));
   EXPECT_EQ(t.take_sent(), Sent({"FPA 0+1000 a0"})) << "the timeout";

@@ -258,6 +258,16 @@ TEST(Probe, ASingleSegmentWaitsForThePeersDelayedAck) {
   EXPECT_EQ(early.s.probe_at, early.s.rto_at) << "never behind the timeout";
 }
 
+TEST(Probe, TwoShortSegmentsAreNotASingleOne) {
+  LossScript t;
+  t.write(24);
+  t.shut_write();
+  EXPECT_EQ(t.take_sent(), Sent({"PA 0+24 a0", "FA 24+0 a0"}));
+  EXPECT_EQ(t.s.probe_at, t.now + millis(22));
+  t.run_to(t.s.probe_at);
+  EXPECT_EQ(t.take_sent(), Sent({"FPA 0+24 a0"}));
+}
+
 TEST(Probe, ALostTailIsFoundByTheAnswer) {
   LossScript t;
   t.write(10'000);

@@ -122,6 +122,7 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
   note_burst(t);
   note_new_data(t, end, length);
   s.snd_max = end;
+  s.last_length = static_cast<std::uint16_t>(end - pos);
   if (length > 0 && length < s.mss) s.snd_sml = end;
   if (fin) s.active_close = s.active_close || !fin_received(s);
   schedule_probe(t);

@@ -54,7 +54,7 @@ enum class CaState : std::uint8_t { kOpen, kRecovery, kLoss };
 /// TCP state of an established connection (RFC 9293 names). Written by the protocol stage only.
 /// Fields stand in cache lines by use: a request and its response touch the first kHotLines.
 struct ProtocolSlice {
-  static constexpr std::uint32_t kHotLines = 6;
+  static constexpr std::uint32_t kHotLines = 7;
 
   // Send side.
   std::uint64_t snd_una = 0;   ///< oldest unacknowledged position
@@ -83,10 +83,11 @@ struct ProtocolSlice {
   std::uint32_t discount = 0;    ///< outstanding bytes that are sacked or lost: not in flight
   PoolId board = 0;              ///< scoreboard (datapath::Scoreboard); 0 = none
   CongestionParams cc;
-  std::uint16_t mss = 536;      ///< largest payload of a segment (options subtracted)
-  std::uint16_t rcv_mss = 536;  ///< estimate of the peer's segment size, for delayed ACKs
-  std::uint8_t snd_wscale = 0;  ///< shift for windows the peer announces
-  std::uint8_t rcv_wscale = 0;  ///< shift for windows we announce
+  std::uint16_t mss = 536;        ///< largest payload of a segment (options subtracted)
+  std::uint16_t rcv_mss = 536;    ///< estimate of the peer's segment size, for delayed ACKs
+  std::uint16_t last_length = 0;  ///< of the last segment with new data; a FIN counts as a byte
+  std::uint8_t snd_wscale = 0;    ///< shift for windows the peer announces
+  std::uint8_t rcv_wscale = 0;    ///< shift for windows we announce
   CaState ca_state = CaState::kOpen;
   std::uint8_t dup_acks = 0;
   std::uint8_t backoff = 0;          ///< consecutive retransmission timeouts
@@ -143,7 +144,6 @@ struct ProtocolSlice {
   Time last_data;                    ///< last segment that carried new data
   Time rcv_round_start;              ///< growth of the receive ring is judged over one round
   std::uint64_t round_end = 0;       ///< snd_nxt when the current round trip began
-  std::uint64_t recover = 0;         ///< end of the window in which loss was found
   std::uint64_t rexmit_end = 0;      ///< NewReno: retransmit [snd_una, rexmit_end)
   std::uint64_t snd_switch = 0;      ///< first position of the current send ring
   std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
@@ -157,9 +157,10 @@ struct ProtocolSlice {
   bool last_round_limited = false;  ///< cwnd_limited when it ended
   // Cold.
   LossState loss;
-  Range duplicate;  ///< received twice and not reported yet (RFC 2883)
-  Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
-  Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
+  std::uint64_t recover = 0;  ///< end of the window in which loss was found
+  Range duplicate;            ///< received twice and not reported yet (RFC 2883)
+  Time oow_ack_at;            ///< last ACK sent for an unacceptable segment (RFC 5961)
+  Time first_rto;             ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
   Nanos keep_interval = seconds(75);
   Nanos user_timeout{0};
@@ -167,7 +168,7 @@ struct ProtocolSlice {
   std::uint32_t keep_count = 9;
   std::uint16_t soft_error = 0;  ///< errno of an unreachable since the last progress
 };
-static_assert(offsetof(ProtocolSlice, loss) <= ProtocolSlice::kHotLines * kCacheLine + kCacheLine);
+static_assert(offsetof(ProtocolSlice, loss) <= ProtocolSlice::kHotLines * kCacheLine);
 
 /// What later stages need: headers, rings, statistics. Written by the post stage only.
 struct PostSlice {

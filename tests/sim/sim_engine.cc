@@ -258,8 +258,9 @@ std::string SimEngine::overrun(const wire::TcpSegment& s) const {
     const std::uint32_t end = flow.pre.iss + 1 + static_cast<std::uint32_t>(p.snd_max);
     if (s.seq + s.payload_length != end) return "";  // sent again, or not the last of this burst
     const std::uint64_t flight = p.snd_max - p.snd_una - p.discount;
-    // Two segments by limited transmit, one tail probe.
-    return flight > std::uint64_t{p.cwnd} + 3u * p.mss ? "sends beyond its congestion window" : "";
+    if (p.loss.probe.end == p.snd_max) return "";  // a tail probe asks for one answer more
+    // Two segments by limited transmit (RFC 3042).
+    return flight > std::uint64_t{p.cwnd} + 2u * p.mss ? "sends beyond its congestion window" : "";
   }
   return "";
 }
