@@ -31,9 +31,11 @@ struct CongestionParams {
   std::uint32_t cwnd_cnt = 0;  ///< bytes acked per segment of growth above ssthresh; 0 = cwnd
   std::uint32_t ssthresh = 0xffffffffu;  ///< bytes
   std::uint32_t cwnd_cap = 0xffffffffu;  ///< bytes: upper bound of cwnd
-  std::uint16_t loss_beta = 717;        ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
-  std::uint16_t ecn_beta = 717;         ///< the same after a window with marks (ECE)
-  std::uint8_t slow_start_limit = 2;    ///< segments of growth per ACK at most (RFC 3465: L)
+  std::uint16_t loss_beta = 717;  ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
+  std::uint16_t ecn_beta = 717;   ///< the same after a window with marks (ECE)
+  /// Segments of growth per ACK at most (RFC 3465: L). Linux has no limit; a receiver that
+  /// coalesces acknowledges 64 KiB at once, and would else be taken for a slow one.
+  std::uint8_t slow_start_limit = 64;
   std::uint8_t slow_start_divisor = 1;  ///< growth in slow start is divided by this
   bool watch_rtt = false;    ///< measure every ACK's round trip in slow start; Event::kRtt
   bool every_round = false;  ///< Event::kRound also when the application was the limit

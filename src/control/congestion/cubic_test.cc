@@ -62,7 +62,7 @@ TEST_F(CubicTest, SlowStartIsLeftAlone) {
   EXPECT_EQ(params.loss_beta, 717u);
   EXPECT_EQ(params.ecn_beta, 717u);
   EXPECT_EQ(params.cwnd_cnt, 0u);
-  EXPECT_EQ(params.slow_start_limit, 8u);
+  EXPECT_EQ(params.slow_start_limit, 64u);
   EXPECT_TRUE(params.watch_rtt);
 }
 

@@ -72,7 +72,7 @@ TEST(Reno, HalvesAndGrowsBySegmentPerWindow) {
   EXPECT_EQ(params.cwnd_cnt, 0u);
   EXPECT_EQ(params.loss_beta, 512u);
   EXPECT_EQ(params.ecn_beta, 512u);
-  EXPECT_EQ(params.slow_start_limit, 2u);
+  EXPECT_EQ(params.slow_start_limit, 64u);
   Congestion::Sample s = sample();
   s.ssthresh = 5000;
   reno().on_loss(state, s, params);
