@@ -316,6 +316,11 @@ void on_mss(Step& t, std::uint16_t mss) {
     board->lose(s.snd_una, s.snd_max);
     note_board(s, *board);
     s.careful = true;
+    if (s.ca_state == CaState::kOpen) {  // an episode of repair in which nothing is reduced
+      s.ca_state = CaState::kLoss;
+      s.recover = s.snd_max;
+      s.loss.undo.possible = false;
+    }
   } else {
     s.snd_nxt = s.snd_una;
   }

@@ -457,7 +457,6 @@ TEST_P(PathMtu, ASmallerPathSendsEverythingOutstandingAgainWithoutAskingCongesti
   EXPECT_EQ(t.take_sent(), Sent({"A 0+600 a0", "A 600+600 a0", "A 1200+600 a0", "A 1800+600 a0",
                                  "PA 2400+600 a0"}));
   EXPECT_EQ(t.s.cwnd, cwnd);
-  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
   t.recv({.ack = 1200});
   t.recv({.ack = 3000});
   EXPECT_EQ(t.s.snd_una, 3000u);
@@ -465,6 +464,25 @@ TEST_P(PathMtu, ASmallerPathSendsEverythingOutstandingAgainWithoutAskingCongesti
   EXPECT_GE(t.s.cwnd, cwnd);
   t.write(600);
   EXPECT_EQ(t.take_sent(), Sent({"PA 3000+600 a0"}));
+}
+
+TEST_P(PathMtu, ItCostsNothingAlsoWhenTheRepeatTakesSeveralRoundTrips) {
+  Script t;
+  t.s.sack_on = GetParam();
+  t.write(6000);
+  EXPECT_EQ(segments(t), 6u);
+  const std::uint32_t cwnd = t.s.cwnd;
+  const std::uint32_t ssthresh = t.s.cc.ssthresh;
+  t.recv({.ack = 0, .window = 1200});  // two segments at a time
+  t.set_mss(600);
+  for (std::int64_t ack = 0; ack < 6000; ack += 1200) {
+    EXPECT_EQ(segments(t), 2u) << ack;
+    t.recv({.ack = ack + 1200, .window = 1200});
+  }
+  EXPECT_EQ(t.s.snd_una, 6000u);
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+  EXPECT_GE(t.s.cwnd, cwnd);
+  EXPECT_EQ(t.s.cc.ssthresh, ssthresh);
 }
 
 TEST(Send, ALargerPathSendsNothingAgain) {
