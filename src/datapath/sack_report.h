@@ -24,8 +24,10 @@ void note_arrival(ReceiveRanges& r, std::uint64_t begin);
 
 /// The blocks of one acknowledgement; sequence numbers relative to position 0.
 struct SackReport {
-  std::array<wire::SackBlock, wire::kMaxSackBlocks> block{};
+  std::array<wire::SackBlock, wire::kMaxSackBlocks> block;  ///< the first `count` mean something
   std::uint8_t count = 0;
+
+  SackReport() {}  // clearing the blocks for every segment would cost more than a twentieth
 
   void add(const flow::Range& r) {
     block[count++] = {static_cast<std::uint32_t>(r.begin), static_cast<std::uint32_t>(r.end)};
