@@ -5,13 +5,13 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "libtoe/control_socket.h"
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
+#include "libtoe/passed_fds.h"
 #include "libtoe/socket.h"
 #include "libtoe/stream.h"
 
@@ -138,21 +138,13 @@ KeepOverExec::~KeepOverExec() {
 
 void show_received(const msghdr& message) {
   Attachment* attachment = Runtime::get().current();
-  if (attachment == nullptr || message.msg_controllen < sizeof(cmsghdr)) return;
+  if (attachment == nullptr || message.msg_controllen == 0) return;
   Batch batch;
-  auto* scan = const_cast<msghdr*>(&message);
-  for (cmsghdr* header = CMSG_FIRSTHDR(scan); header != nullptr;
-       header = CMSG_NXTHDR(scan, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      if (!is_tcp(fd)) continue;
-      batch.add(fd);
-      if (batch.full()) show_batch(batch, *attachment);
-    }
-  }
+  for_each_passed_fd(message, [&](int fd) {
+    if (!is_tcp(fd)) return;
+    batch.add(fd);
+    if (batch.full()) show_batch(batch, *attachment);
+  });
   show_batch(batch, *attachment);
 }
 

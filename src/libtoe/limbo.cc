@@ -1,9 +1,9 @@
 #include "libtoe/limbo.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
+#include "libtoe/passed_fds.h"
 #include "libtoe/wait_context.h"
 
 namespace toe::libtoe {
@@ -31,18 +31,10 @@ std::vector<Release>& releases() {
 }  // namespace
 
 void note_sent(const msghdr& message) {
-  if (message.msg_controllen < sizeof(cmsghdr) || !any_socket_offloaded()) return;
-  auto* scan = const_cast<msghdr*>(&message);
-  for (cmsghdr* header = CMSG_FIRSTHDR(scan); header != nullptr;
-       header = CMSG_NXTHDR(scan, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      if (Socket* socket = offloaded_socket(fd)) socket->passed.store(true);
-    }
-  }
+  if (message.msg_controllen == 0 || !any_socket_offloaded()) return;
+  for_each_passed_fd(message, [](int fd) {
+    if (Socket* socket = offloaded_socket(fd)) socket->passed.store(true);
+  });
 }
 
 void release_later(Socket& socket, shm::HintOp op) {
