@@ -41,11 +41,11 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   if (l.queued > l.backlog) return count(counters.syn_dropped_backlog);
   if (busy()) return count(counters.syn_dropped_limit);
   const bool always = options.syn_cookies == SynCookies::kAlways && l.marked;
-  const std::uint32_t id =
-      always || l.embryos.count + l.queued > l.backlog ? kNil : open_attempt(on, s);
+  const bool full = l.embryos.count + l.queued > l.backlog;
+  const std::uint32_t id = always || full ? kNil : open_attempt(on, s);
   if (id == kNil) {
     if (options.syn_cookies != SynCookies::kNever && l.marked) return answer_by_cookie(l, s);
-    return count(counters.syn_dropped_backlog);
+    return count(full ? counters.syn_dropped_backlog : counters.syn_dropped_limit);
   }
   Attempt& a = attempts[id];
   take_syn(a, facts_of(s), s);
@@ -59,16 +59,12 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
 std::uint32_t Control::Impl::open_attempt(std::uint32_t on, const wire::TcpSegment& s) {
   const bool full = busy() || free_attempts.size() <= kSparedAttempts;
   const std::uint32_t id = full ? kNil : new_attempt();
-  if (id == kNil) {
-    count(counters.syn_dropped_limit);
-    return kNil;
-  }
+  if (id == kNil) return kNil;
   Attempt& a = attempts[id];
   a.key = {s.dst, s.src, s.dst_port, s.src_port};
   a.route = routes.acquire(s.src, kSparedAttempts);
   if (a.route == kNil) {
     free_attempts.push_back(id);
-    count(counters.syn_dropped_limit);
     return kNil;
   }
   Listener& l = listeners[on];

@@ -59,7 +59,10 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
 std::uint32_t Control::Impl::recall_attempt(const wire::TcpSegment& s, const SynFacts& syn) {
   const std::uint32_t on = find_listener(s.dst, s.dst_port);
   const std::uint32_t id = open_attempt(on, s);
-  if (id == kNil) return kNil;
+  if (id == kNil) {
+    count(counters.syn_dropped_limit);
+    return kNil;
+  }
   Attempt& a = attempts[id];
   take_cookie(a, syn, s);
   a.own_mss = own_mss(options.link_mtu, s.src, listeners[on].options.max_segment);

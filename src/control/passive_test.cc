@@ -216,6 +216,7 @@ TEST_F(PassiveTest, FloodFromForgedAddressesIsBounded) {
     receive(syn);
   }
   EXPECT_GT(control->counters().syn_cookies_sent, 4000u);
+  EXPECT_EQ(control->counters().syn_dropped_limit, 0u);  // answered is not dropped
   // A connect from here still gets through.
   request(connect_request(1, 900));
   route(kPeer);
