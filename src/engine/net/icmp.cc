@@ -18,6 +18,12 @@ constexpr int kRaw = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
 
 Error failure(const char* what) { return {errno, std::string(what) + ": " + std::strerror(errno)}; }
 
+// Without CAP_NET_ADMIN the kernel's default stays; the messages are a best effort anyhow.
+void enlarge_buffer(int fd) {
+  const int bytes = IcmpSockets::kReceiveBufferBytes;
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
+}
+
 }  // namespace
 
 Result<IcmpSockets> IcmpSockets::open() {
@@ -28,6 +34,7 @@ Result<IcmpSockets> IcmpSockets::open() {
   if (::setsockopt(sockets.v4_.get(), SOL_RAW, ICMP_FILTER, &four, sizeof four) != 0) {
     return failure("cannot filter ICMP");
   }
+  enlarge_buffer(sockets.v4_.get());
   sockets.v6_.reset(::socket(AF_INET6, kRaw, IPPROTO_ICMPV6));
   if (!sockets.v6_.valid()) return sockets;
   icmp6_filter six;
@@ -37,6 +44,7 @@ Result<IcmpSockets> IcmpSockets::open() {
   if (::setsockopt(sockets.v6_.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &six, sizeof six) != 0) {
     return failure("cannot filter ICMPv6");
   }
+  enlarge_buffer(sockets.v6_.get());
   return sockets;
 }
 

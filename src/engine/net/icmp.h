@@ -15,6 +15,9 @@ class IcmpSockets {
  public:
   /// Messages read from one socket per poll(): a flood must not hold the caller.
   static constexpr int kPerPoll = 64;
+  /// Each socket's buffer. The kernel charges a whole page for a short message that came past an
+  /// XDP program, so its default of 208 KiB would hold a few dozen while the reader is busy.
+  static constexpr int kReceiveBufferBytes = 1 << 20;
 
   /// Needs CAP_NET_RAW. A machine without IPv6 gets the IPv4 socket alone.
   static Result<IcmpSockets> open();
