@@ -11,7 +11,8 @@ constexpr std::uint32_t kInitialWindow = 10;  // segments, RFC 6928
 constexpr std::uint16_t kTimestampBytes = 12;
 constexpr std::uint16_t kLeastMss = 36;  // payload next to a full set of options
 constexpr std::uint8_t kQuickAcks = 16;  // as Linux: at first every segment is acknowledged
-constexpr std::uint32_t kInherited = shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kQuickAck;
+constexpr std::uint32_t kInherited =
+    shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kQuickAck | shm::kUrgentInline;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 std::string_view name_in(const char (&text)[shm::kCongestionNameBytes]) {

@@ -14,7 +14,9 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // the line's last use lies in a queue.
 void reset_line(shm::Line& l) {
   for (auto* w : {&l.rx_tail, &l.tx_una, &l.rx_switch[0], &l.rx_switch[1], &l.tx_tail, &l.rx_head,
-                  &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.claim, &l.cookie}) {
+                  &l.tx_switch, &l.rx_interest, &l.tx_interest, &l.urgent_interest, &l.claim,
+                  &l.cookie, &l.tx_urgent, &l.rx_urgent_taken, &l.rx_urgent, &l.rx_urgent_here,
+                  &l.rx_skip_begin, &l.rx_skip_end}) {
     w->store(0, kRelaxed);
   }
   for (auto* w : {&l.flags,           &l.error,         &l.rx_epoch,

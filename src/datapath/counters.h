@@ -47,6 +47,7 @@ class Counter {
   X(pure_acks_out)     /* ACKs without payload sent */                      \
   X(dsacks_out)        /* duplicates reported to peers */                   \
   X(delayed_acks)      /* ACKs sent by the delayed-ACK queue */             \
+  X(urgent_in)         /* urgent pointers taken from peers */               \
   X(zero_windows)      /* times a peer closed its window on waiting data */ \
   X(window_probes)     /* persist probes sent */                            \
   X(keepalive_probes)  /* keep-alive probes sent */                         \

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "datapath/pipeline_impl.h"
+#include "wire/segment.h"
 
 namespace toe::datapath {
 namespace {
@@ -57,6 +58,7 @@ std::size_t Pipeline::Impl::rx_protocol(Time now) {
       continue;
     }
     counters.segments_in.add();
+    if ((work[i].rx.flags & wire::kUrg) != 0) ctxq.read_reader(at(work[i].flow).post, work[i].rx);
     Step step{protocol_options, counters, pools, at(work[i].flow).protocol, now, work[i].out};
     on_segment(step, work[i].rx);
     work[i].ticket = egress.take();

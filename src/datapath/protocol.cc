@@ -114,7 +114,9 @@ void on_segment(Step& t, const RxSummary& seg) {
     take_timestamp(t, seg, seq);
     s.last_heard = t.now;
     s.probes = 0;
+    if ((seg.flags & wire::kUrg) != 0) take_urgent_pointer(t, seg, seq);
     take_payload(t, seg, seq);
+    if (s.urgent_wait) take_urgent_byte(t);
     end_if_done(t);
   }
   settle(t);
@@ -193,7 +195,8 @@ void publish(Step& t) {
   t.out.publish = true;
   t.out.rx_tail = rx_tail(s);
   t.out.tx_una = std::min(s.snd_una, s.snd_end);
-  t.out.line_flags |= (fin_received(s) ? shm::kRxFin : 0u) | (s.fin_acked ? shm::kTxFinAcked : 0u);
+  t.out.line_flags |= (fin_received(s) ? shm::kRxFin : 0u) | (s.fin_acked ? shm::kTxFinAcked : 0u) |
+                      (s.urgent_seen ? shm::kRxUrgent : 0u);
 }
 
 void settle(Step& t) {

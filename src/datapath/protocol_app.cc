@@ -54,6 +54,7 @@ void take_flags(Step& t, const AppUpdate& u) {
   if ((u.app_flags & shm::kQuickAck) != 0) s.pingpong = false;
   if ((u.app_flags & shm::kShutWrite) != 0) s.fin_queued = true;
   s.shut_both = s.fin_queued && (u.app_flags & shm::kShutRead) != 0;
+  if ((u.app_flags & shm::kUrgentSent) != 0) note_urgent_sent(s, u);
   if (u.options_changed) take_options(t, u);
   const bool keepalive = (u.app_flags & shm::kKeepAlive) != 0;
   if (keepalive != s.keepalive) {

@@ -78,6 +78,21 @@ std::uint16_t announce_window(ProtocolSlice& s);
 /// Asks control for a larger receive ring when this one bounds the peer.
 void judge_rx_ring(Step& t);
 
+// protocol_urgent.cc
+/// Takes the urgent pointer of an acceptable segment with URG, before its payload.
+void take_urgent_pointer(Step& t, const RxSummary& seg, std::int64_t seq);
+/// Looks whether the urgent byte has come, behind take_payload(). REQUIRES: urgent_wait.
+void take_urgent_byte(Step& t);
+/// The application has sent urgent data that the peer has not acknowledged. REQUIRES: urgent_sent.
+bool urgent_unacknowledged(const ProtocolSlice& s);
+/// Takes Line::tx_urgent; it may be a lie.
+void note_urgent_sent(ProtocolSlice& s, const AppUpdate& u);
+/// The segment in the outcome says where urgent data ends, if that lies ahead. REQUIRES:
+/// urgent_sent.
+void mark_urgent(Step& t);
+/// Before a window probe: a peer whose window is closed shall hear of urgent data too.
+void announce_in_probe(ProtocolSlice& s);
+
 // protocol_tx.cc
 /// True when next_segment() would find something to do.
 bool something_to_send(Step& t);

@@ -89,6 +89,7 @@ void on_persist(Step& t) {
   }
   ++s.probes;
   s.probe_pending = true;
+  announce_in_probe(s);
   t.counters.window_probes.add();
   if (s.persist_backoff < 10) ++s.persist_backoff;
   s.persist_at = t.now + std::min(Nanos{s.rto.ns << s.persist_backoff}, kMaxRto);

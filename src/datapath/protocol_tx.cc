@@ -42,6 +42,7 @@ std::uint32_t allowed(const ProtocolSlice& s) {
 bool short_segment_ok(const ProtocolSlice& s, std::uint32_t length) {
   const bool all = s.snd_nxt + length == s.snd_end;
   if (s.override_sws || (all && s.fin_queued)) return true;
+  if (all && s.urgent_sent && urgent_unacknowledged(s)) return true;  // as Linux
   if (!all) return s.snd_nxt == s.snd_una || length * 2 >= s.max_snd_wnd;
   if (s.cork) return false;
   return s.nodelay || s.snd_sml <= s.snd_una || s.snd_nxt < s.snd_max;
@@ -80,6 +81,7 @@ void emit(Step& t, std::uint64_t pos, std::uint32_t length, std::uint8_t flags) 
   t.out.tsval = now_ms(t.now) + s.ts_offset;
   t.out.tsecr = s.ts_recent;
   t.out.tcp_flags = flags;
+  if (s.urgent_sent) mark_urgent(t);
   clear_ack_debt(s);
 }
 
@@ -149,8 +151,14 @@ void send_reset(Step& t) {
   emit(t, t.s.snd_max, 0, wire::kRst | wire::kAck);
 }
 
-/// A segment the peer must answer: one position before snd_una, no payload (as Linux).
+/// A segment the peer must answer: one position before snd_una, no payload (as Linux). In front of
+/// it, when urgent data waits, one that the peer takes, so that it learns the urgent pointer.
 void send_probe(Step& t) {
+  if (t.s.urgent_due) {
+    t.s.urgent_due = false;
+    emit(t, t.s.snd_una, 0, wire::kAck);
+    return;
+  }
   t.s.probe_pending = false;
   emit(t, t.s.snd_una - 1, 0, wire::kAck);
 }

@@ -189,15 +189,39 @@ AppUpdate StageCtxq::read_line(const flow::PostSlice& post) const {
     update.tx_ring_bytes = post.tx_next.bytes();
     update.tx_tail = line.tx_tail.load(std::memory_order_acquire);  // not older than the switch
   }
+  if ((update.app_flags & shm::kUrgentSent) != 0) {  // behind tx_tail: it may not be older
+    update.tx_urgent = line.tx_urgent.load(std::memory_order_relaxed);
+  }
   update.options_epoch = line.options_epoch.load(std::memory_order_acquire);
   update.options_changed = update.options_epoch != post.options_epoch;
   if (update.options_changed) read_options(line, update);
   return update;
 }
 
+void StageCtxq::read_reader(const flow::PostSlice& post, RxSummary& rx) const {
+  if (!segments_[index_of(post.segment)].view.valid()) return;
+  const shm::Line& line = segments_[index_of(post.segment)].view.line(post.line);
+  rx.app_head = line.rx_head.load(std::memory_order_acquire);
+  rx.urgent_inline = (line.app_flags.load(std::memory_order_relaxed) & shm::kUrgentInline) != 0;
+}
+
+namespace {
+
+/// Before rx_tail covers the byte: who sees it there sees kRxUrgent too.
+void publish_urgent(const Outcome& out, shm::Line& line) {
+  line.rx_skip_begin.store(out.rx_skip.begin, std::memory_order_relaxed);
+  line.rx_skip_end.store(out.rx_skip.end, std::memory_order_release);  // behind its begin
+  line.rx_urgent.store(out.rx_urgent, std::memory_order_release);
+  if (out.urgent_here) line.rx_urgent_here.store(out.rx_urgent, std::memory_order_release);
+  line.flags.fetch_or(shm::kRxUrgent, std::memory_order_release);
+}
+
+}  // namespace
+
 void StageCtxq::publish(const Outcome& out, const flow::PostSlice& post) {
   if (!out.publish || !segments_[index_of(post.segment)].view.valid()) return;
   shm::Line& line = segments_[index_of(post.segment)].view.line(post.line);
+  if (out.urgent_news) publish_urgent(out, line);
   line.rx_tail.store(out.rx_tail, std::memory_order_release);
   line.tx_una.store(out.tx_una, std::memory_order_release);
   if (out.error != 0) line.error.store(out.error, std::memory_order_release);
@@ -206,7 +230,9 @@ void StageCtxq::publish(const Outcome& out, const flow::PostSlice& post) {
     line.state.store(static_cast<std::uint32_t>(shm::LineState::kClosed),
                      std::memory_order_release);
   }
-  if (out.hint_rx || out.hint_tx) touch({post.segment, post.line, out.hint_rx, out.hint_tx});
+  if (out.hint_rx || out.hint_tx) {
+    touch({post.segment, post.line, out.hint_rx, out.hint_tx, out.urgent_news});
+  }
 }
 
 void StageCtxq::publish_rx_switch(const flow::PostSlice& post) {
@@ -255,6 +281,7 @@ void StageCtxq::hint(const Touched& touched) {
   std::uint64_t whom = 0;
   if (touched.rx) whom |= line.rx_interest.load(std::memory_order_relaxed);
   if (touched.tx) whom |= line.tx_interest.load(std::memory_order_relaxed);
+  if (touched.urgent) whom |= line.urgent_interest.load(std::memory_order_relaxed);
   for (whom &= segment.open; whom != 0; whom &= whom - 1) {
     const auto slot = static_cast<std::uint32_t>(std::countr_zero(whom));
     if (!shm::mark_hinted(line.hinted_app, slot)) continue;

@@ -55,6 +55,9 @@ class StageCtxq {
   /// Reads the words of a flow's line, once each.
   AppUpdate read_line(const flow::PostSlice& post) const;
 
+  /// How far the application has read, for a segment with an urgent pointer.
+  void read_reader(const flow::PostSlice& post, RxSummary& rx) const;
+
   /// Stores what the outcome publishes, and remembers whom to hint.
   void publish(const Outcome& out, const flow::PostSlice& post);
   /// Publishes ring switches and offers.
@@ -96,6 +99,7 @@ class StageCtxq {
     std::uint32_t line = 0;
     bool rx = false;
     bool tx = false;
+    bool urgent = false;
   };
   /// Each burst of each walk publishes at most this many lines before flush().
   static constexpr std::uint32_t kMaxTouched = 4 * kBurst;

@@ -61,6 +61,7 @@ void StagePost::transmit(const Work& work, flow::PostSlice& post, Copy& copy) co
   copy.fields.tsval = out.tsval;
   copy.fields.tsecr = out.tsecr;
   copy.fields.window = out.window;
+  copy.fields.urgent = out.urgent;
   copy.fields.flags = out.tcp_flags;
   copy.fields.ecn = wire::kNotEct;
   copy.fields.payload.length = out.payload_length;

@@ -38,6 +38,7 @@ void StagePre::summarise(const wire::TcpSegment& segment, Work& work) const {
   work.rx.seq = segment.seq - pre.irs - 1;
   work.rx.ack = segment.ack - pre.iss - 1;
   work.rx.window = segment.window;
+  work.rx.urgent = segment.urgent;
   work.rx.flags = segment.flags;
   work.rx.ecn = segment.ecn;
   work.rx.payload_offset = segment.payload_offset;

@@ -1,8 +1,8 @@
 // Stage scripts: one flow, a virtual clock and the protocol stage, for tests of this folder.
 //
 // A test names the fields of a segment that differ from what the peer would send next. What leaves
-// is written as "FLAGS seq+length aACK", flags in the order S F R P A, SACK blocks behind as
-// "begin-end"; take_sent() forgets it.
+// is written as "FLAGS seq+length aACK", flags in the order F R P U A, SACK blocks behind as
+// "begin-end", an urgent pointer as "uN"; take_sent() forgets it.
 #ifndef TOE_DATAPATH_TEST_STAGE_H_
 #define TOE_DATAPATH_TEST_STAGE_H_
 
@@ -28,6 +28,7 @@ struct In {
   std::optional<std::uint32_t> tsval = {};
   std::uint32_t tsecr = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> sack = {};
+  std::uint16_t urgent = 0;  ///< the pointer; sets URG
 };
 
 inline constexpr std::uint16_t kTestMss = 1000;
@@ -74,6 +75,10 @@ class Script {
     seg.has_timestamp = s.ts_on;
     seg.tsval = in.tsval.value_or(s.ts_recent);
     seg.tsecr = in.tsecr;
+    seg.urgent = in.urgent;
+    if (in.urgent != 0) seg.flags |= wire::kUrg;
+    seg.app_head = s.rcv_head;
+    seg.urgent_inline = (app_flags_ & shm::kUrgentInline) != 0;
     for (const auto& [begin, end] : in.sack) {
       seg.sack[seg.sack_count++] = {static_cast<std::uint32_t>(begin),
                                     static_cast<std::uint32_t>(end)};
@@ -190,10 +195,11 @@ class Script {
     if ((out.tcp_flags & wire::kFin) != 0) text += 'F';
     if ((out.tcp_flags & wire::kRst) != 0) text += 'R';
     if ((out.tcp_flags & wire::kPsh) != 0) text += 'P';
+    if ((out.tcp_flags & wire::kUrg) != 0) text += 'U';
     if ((out.tcp_flags & wire::kAck) != 0) text += 'A';
     sent_.push_back(text + ' ' + std::to_string(static_cast<std::int64_t>(out.seq)) + '+' +
                     std::to_string(out.payload_length) + " a" + std::to_string(out.ack) +
-                    blocks(out.sack));
+                    blocks(out.sack) + (out.urgent != 0 ? " u" + std::to_string(out.urgent) : ""));
     sent_window = out.window;
   }
 

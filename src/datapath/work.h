@@ -27,6 +27,9 @@ struct RxSummary {
   std::uint8_t ecn = 0;
   bool has_timestamp = false;
   std::uint8_t sack_count = 0;
+  std::uint16_t urgent = 0;    ///< pointer of the header; what follows is set with kUrg only
+  bool urgent_inline = false;  ///< the application reads urgent bytes in the stream
+  std::uint64_t app_head = 0;  ///< Line::rx_head; unchecked
   wire::SackBlock sack[wire::kMaxSackBlocks];  ///< the first sack_count; relative as seq and ack
 };
 
@@ -38,6 +41,7 @@ struct AppUpdate {
   bool tx_switched = false;         ///< the offered send ring was taken at tx_switch
   std::uint32_t tx_ring_bytes = 0;  ///< its size
   std::uint32_t app_flags = 0;
+  std::uint64_t tx_urgent = 0;  ///< with kUrgentSent; unchecked
   // Options, if options_changed; unchecked.
   bool options_changed = false;
   std::uint32_t options_epoch = 0;
@@ -78,14 +82,19 @@ struct Outcome {
   std::uint32_t line_flags = 0;  ///< shm::LineFlag
   std::uint32_t error = 0;
   bool line_closed = false;
+  bool urgent_news = false;  ///< the next three have changed
+  bool urgent_here = false;  ///< the byte before rx_urgent is there
+  std::uint64_t rx_urgent = 0;
+  flow::Range rx_skip;
   // To the wire (TX walk).
   bool transmit = false;
   bool retransmission = false;
   std::uint8_t tcp_flags = 0;
   std::uint16_t payload_length = 0;
   std::uint16_t window = 0;
-  std::uint64_t seq = 0;  ///< position
-  std::uint64_t ack = 0;  ///< position
+  std::uint16_t urgent = 0;  ///< with kUrg
+  std::uint64_t seq = 0;     ///< position
+  std::uint64_t ack = 0;     ///< position
   std::uint32_t tsval = 0;
   std::uint32_t tsecr = 0;
   SackReport sack;  ///< blocks to report; only on an ACK without payload

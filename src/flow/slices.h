@@ -51,6 +51,13 @@ struct PreSlice {
   std::uint32_t irs = 0;  ///< the peer's
 };
 
+/// Urgent data (RFC 9293 section 3.8.5, RFC 6093). Pointers are one past the urgent byte.
+struct UrgentState {
+  std::uint64_t snd_up = 0;
+  std::uint64_t rcv_up = 0;
+  Range skip;  ///< urgent bytes that later ones replaced while the reader stood before them
+};
+
 enum class CaState : std::uint8_t { kOpen, kRecovery, kLoss };
 
 /// TCP state of an established connection (RFC 9293 names). Written by the protocol stage only.
@@ -123,7 +130,11 @@ struct ProtocolSlice {
   bool nodelay = false;
   bool cork = false;
   bool keepalive = false;
-  bool timed_rtt = false;  ///< rtt_pos is being timed
+  bool timed_rtt = false;    ///< rtt_pos is being timed
+  bool urgent_sent = false;  ///< urgent.snd_up says something
+  bool urgent_seen = false;  ///< urgent.rcv_up says something
+  bool urgent_wait = false;  ///< the byte before urgent.rcv_up has not come yet
+  bool urgent_due = false;   ///< the next probe tells the peer of urgent data first
   // Timers: instants, Time::never() = off. Control looks at the flow no later than armed_until.
   std::uint32_t ts_recent = 0;
   std::uint32_t ts_offset = 0;  ///< added to the millisecond clock for TSval
@@ -161,8 +172,9 @@ struct ProtocolSlice {
   LossState loss;
   std::uint64_t recover = 0;  ///< end of the window in which loss was found
   Range duplicate;            ///< received twice and not reported yet (RFC 2883)
-  Time oow_ack_at;            ///< last ACK sent for an unacceptable segment (RFC 5961)
-  Time first_rto;             ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
+  UrgentState urgent;
+  Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
+  Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
   Nanos keep_interval = seconds(75);
   Nanos user_timeout{0};

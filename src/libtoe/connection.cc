@@ -110,10 +110,14 @@ ssize_t Connection::recv(IoCursor& into, RecvMode mode) {
   const std::uint32_t flags = line().flags.load(kAcquire);
   const std::uint64_t head = line().rx_head.load(kRelaxed);
   const std::uint64_t tail = line().rx_tail.load(kAcquire);
+  if (urgent_seen()) return recv_around_mark(into, mode, {flags, tail});
   if (tail == head) return nothing_to_read(flags);
-  std::uint64_t count = std::min<std::uint64_t>(tail - head, into.left());
-  if (count == 0) return 0;
+  const std::uint64_t count = std::min<std::uint64_t>(tail - head, into.left());
+  return count == 0 ? 0 : take(into, mode, head, count);
+}
 
+// REQUIRES: rx_lock is held; [head, head + count) was received.
+ssize_t Connection::take(IoCursor& into, RecvMode mode, std::uint64_t head, std::uint64_t count) {
   if (mode != RecvMode::kDiscard) {
     const RxRings rings = rx_rings();
     const std::uint64_t old =
@@ -187,7 +191,7 @@ void Connection::set_flag_if_clear(std::uint32_t bit) {
   if ((app_flags() & bit) == 0) line().app_flags.fetch_or(bit, kRelaxed);
 }
 
-ssize_t Connection::send(IoCursor& from, bool more) {
+ssize_t Connection::send(IoCursor& from, bool more, bool urgent) {
   Line& locked = line();
   LineLock lock(locked.tx_lock, lane().owner());
   if (left(locked)) return -EBADF;
@@ -210,6 +214,10 @@ ssize_t Connection::send(IoCursor& from, bool more) {
     set_flag_if_clear(AppFlag::kCork);
   } else if ((app_flags() & AppFlag::kCork) != 0 && !corked_.load(kRelaxed)) {
     line().app_flags.fetch_and(~std::uint32_t{AppFlag::kCork}, kRelaxed);
+  }
+  if (urgent) {  // before the bytes: none of them may leave without it
+    line().tx_urgent.store(tail + count, kRelaxed);
+    set_flag_if_clear(AppFlag::kUrgentSent);
   }
   line().tx_tail.store(tail + count, kRelease);
   lane().post(index_);
@@ -241,6 +249,7 @@ Events Connection::readiness() const {
   Events events = 0;
   if (no_more_in || unread() != 0) events |= EPOLLIN | EPOLLRDNORM;
   if (no_more_in) events |= EPOLLRDHUP;
+  if (urgent_seen() && urgent_to_take(mark(reading_at()))) events |= EPOLLPRI;
   if (no_more_in && no_more_out) events |= EPOLLHUP;
   if (writable()) events |= EPOLLOUT | EPOLLWRNORM;
   if (line().error.load(kAcquire) != 0 && line().error_taken.load(kRelaxed) == 0) {
@@ -289,7 +298,8 @@ void Connection::close(bool reset) {
 
 std::uint64_t Connection::unread() const {
   const std::uint64_t head = line().rx_head.load(kRelaxed);
-  return line().rx_tail.load(kAcquire) - head;
+  const std::uint64_t count = line().rx_tail.load(kAcquire) - head;
+  return count == 0 || !urgent_seen() ? count : unread_beside_mark();
 }
 
 std::uint64_t Connection::unacknowledged() const {

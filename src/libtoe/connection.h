@@ -38,7 +38,16 @@ class Connection {
   ssize_t recv(IoCursor& into, RecvMode mode);
   /// Bytes accepted for sending, -EAGAIN, -EPIPE, or the connection's error (once). With `more`
   /// a short last segment may wait for further bytes.
-  ssize_t send(IoCursor& from, bool more);
+  ssize_t send(IoCursor& from, bool more) { return send(from, more, false); }
+  /// As send(); the last byte taken is urgent.
+  ssize_t send_urgent(IoCursor& from) { return send(from, false, true); }
+  /// The engine knows urgent data.
+  bool carries_urgent() const {
+    return (lane().segment().view.header().features & shm::kFeatureUrgent) != 0;
+  }
+  /// The urgent byte (MSG_OOB): 1; 0 at the end of the stream, or
+  /// without room for it; -EAGAIN while it is only announced; -EINVAL when there is none to take.
+  ssize_t recv_urgent(IoCursor& into, RecvMode mode);
 
   Events readiness() const;
   bool readable() const;
@@ -56,8 +65,13 @@ class Connection {
   /// later ones answer EBADF.
   void close(bool reset);
 
-  /// Bytes that recv() could take; bytes sent and not acknowledged.
+  /// The next byte of the stream is the urgent one (SIOCATMARK).
+  bool at_mark() const;
+
+  /// Bytes that recv() could take; the same up to the urgent byte (FIONREAD); bytes sent and not
+  /// acknowledged.
   std::uint64_t unread() const;
+  std::uint64_t unread_before_mark() const;
   std::uint64_t unacknowledged() const;
   /// The pending error, forgotten by this call (SO_ERROR); 0 = none.
   int take_error();
@@ -84,7 +98,30 @@ class Connection {
   /// Closed since the caller has locked a word of `line`.
   bool left(const shm::Line& line) const { return &this->line() != &line; }
 
+  /// The urgent byte that is still ahead of the reader, or under way.
+  struct Mark {
+    std::uint64_t up = 0;  ///< one past it; 0 = none
+    bool inline_ = false;  ///< it stays in the stream (SO_OOBINLINE)
+
+    bool at(std::uint64_t position) const { return up != 0 && position + 1 == up; }
+  };
+
+  /// Words of the line, `flags` read before `tail`.
+  struct Seen {
+    std::uint32_t flags;
+    std::uint64_t tail;
+  };
   struct RxRings;
+  ssize_t send(IoCursor& from, bool more, bool urgent);
+  ssize_t take(IoCursor& into, RecvMode mode, std::uint64_t head, std::uint64_t count);
+  ssize_t recv_around_mark(IoCursor& into, RecvMode mode, const Seen& seen);
+  bool urgent_seen() const {
+    return (line().flags.load(std::memory_order_relaxed) & shm::LineFlag::kRxUrgent) != 0;
+  }
+  std::uint64_t unread_beside_mark() const;
+  std::uint64_t reading_at() const;
+  Mark mark(std::uint64_t head) const;
+  bool urgent_to_take(const Mark& mark) const;
   RxRings rx_rings() const;
   void consume(std::uint64_t head, std::uint64_t count);
   ssize_t nothing_to_read(std::uint32_t flags);

@@ -62,10 +62,10 @@ int check_vector(const iovec* parts, std::size_t count) {
 
 ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
-  if ((flags & MSG_OOB) != 0) return -EINVAL;  // no urgent data, as after SO_OOBINLINE
   const RecvMode mode = (flags & MSG_PEEK) != 0    ? RecvMode::kPeek
                         : (flags & MSG_TRUNC) != 0 ? RecvMode::kDiscard
                                                    : RecvMode::kTake;
+  if ((flags & MSG_OOB) != 0) return socket.connection.recv_urgent(into, mode);
   const bool wait_all = (flags & MSG_WAITALL) != 0 && mode != RecvMode::kPeek;
   Deadline deadline(socket.settings.recv_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;
@@ -74,7 +74,7 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
     if (n > 0) {
       done += n;
       if (mode == RecvMode::kDiscard) into.skip_all(static_cast<std::size_t>(n));
-      if (!wait_all || into.left() == 0) return done;
+      if (!wait_all || into.left() == 0 || socket.connection.at_mark()) return done;
       continue;
     }
     if (n == 0) return done;
@@ -89,12 +89,14 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
 }
 
 ssize_t socket_send(Socket& socket, IoCursor from, int flags) {
-  if ((flags & MSG_OOB) != 0) return -EOPNOTSUPP;
+  const bool urgent = (flags & MSG_OOB) != 0;
+  if (urgent && !socket.connection.carries_urgent()) return -EOPNOTSUPP;
   Deadline deadline(socket.settings.send_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;
   bool armed = false;
   for (;;) {
-    const ssize_t n = socket.connection.send(from, (flags & MSG_MORE) != 0);
+    const ssize_t n = urgent ? socket.connection.send_urgent(from)
+                             : socket.connection.send(from, (flags & MSG_MORE) != 0);
     if (n >= 0) {
       done += n;
       if (from.left() == 0) return done;
@@ -118,7 +120,8 @@ ssize_t socket_recvmsg(Socket& socket, msghdr* message, int flags) {
   if (n < 0) return n;
   message->msg_namelen = 0;
   message->msg_controllen = 0;
-  message->msg_flags = 0;
+  const bool urgent = (flags & MSG_OOB) != 0;
+  message->msg_flags = !urgent ? 0 : n > 0 ? MSG_OOB : MSG_OOB | MSG_TRUNC;
   return n;
 }
 

@@ -98,6 +98,7 @@ bool read_options(const Socket& socket, int fd, shm::SocketOptions& out) {
   read_keepalive(fd, out);
   read_linger(fd, out);
   if (kernel_int(fd, IPPROTO_TCP, TCP_NODELAY) != 0) out.app_flags |= AppFlag::kNoDelay;
+  if (kernel_int(fd, SOL_SOCKET, SO_OOBINLINE) != 0) out.app_flags |= AppFlag::kUrgentInline;
   if (kernel_int(fd, IPPROTO_TCP, TCP_CORK) != 0) out.app_flags |= AppFlag::kCork;
   const int mss = kernel_int(fd, IPPROTO_TCP, TCP_MAXSEG);
   if (mss != kDefaultMss && mss > 0) out.max_segment = static_cast<std::uint32_t>(mss);

@@ -116,8 +116,10 @@ int set_socket_level(Socket& socket, int name, const void* value, socklen_t leng
     case SO_REUSEPORT:
       socket.settings.reuse_port.store(number != 0);
       return 0;
-    case SO_DEBUG:
     case SO_OOBINLINE:
+      connection.set_app_flags(AppFlag::kUrgentInline, number != 0);
+      return 0;
+    case SO_DEBUG:
     case SO_PRIORITY:
     case SO_BROADCAST:  // nothing to do for a stream
     case SO_BUSY_POLL:
@@ -221,6 +223,8 @@ int get_socket_level(Socket& socket, int name, void* value, socklen_t* length) {
       return store_int(socket.settings.reuse_port.load(), value, length);
     case SO_KEEPALIVE:
       return store_int((connection.app_flags() & AppFlag::kKeepAlive) != 0, value, length);
+    case SO_OOBINLINE:
+      return store_int((connection.app_flags() & AppFlag::kUrgentInline) != 0, value, length);
     case SO_RCVBUF:
       return store_int(get_buffer(line.rcvbuf, line.rx_ring[line.rx_epoch.load() & 1].load()),
                        value, length);
@@ -393,12 +397,13 @@ int socket_ioctl(Socket& socket, unsigned long request, void* argument) {
   std::uint64_t count = 0;
   switch (request) {
     case FIONREAD:
-      count = socket.connection.unread();
+      count = socket.connection.unread_before_mark();
       break;
     case SIOCOUTQ:
       count = socket.connection.unacknowledged();
       break;
     case SIOCATMARK:
+      count = socket.connection.at_mark() ? 1 : 0;
       break;
     default:
       return kLeaveToKernel;

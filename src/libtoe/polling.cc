@@ -23,7 +23,7 @@ bool ours(const pollfd& entry) {
 
 short poll_events(Events events, short wanted) {
   constexpr Events kShared =
-      EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM | EPOLLRDHUP | EPOLLERR | EPOLLHUP;
+      EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM | EPOLLRDHUP | EPOLLERR | EPOLLHUP;
   const auto all = static_cast<short>(events & kShared);  // the numbers are the same
   return static_cast<short>(all & (wanted | POLLERR | POLLHUP));
 }

@@ -23,8 +23,10 @@ inline constexpr std::uint16_t kAbiVersion = 1;
 enum Feature : std::uint64_t {
   kFeatureRingSwitch = 1u << 0,
   kFeatureSharedListener = 1u << 1,
+  kFeatureUrgent = 1u << 2,  ///< urgent data: Line::rx_urgent, tx_urgent and what belongs to them
 };
-inline constexpr std::uint64_t kFeatures = kFeatureRingSwitch | kFeatureSharedListener;
+inline constexpr std::uint64_t kFeatures =
+    kFeatureRingSwitch | kFeatureSharedListener | kFeatureUrgent;
 
 inline constexpr std::uint64_t kSegmentBytes = 1ull << 30;
 inline constexpr std::uint32_t kPageBytes = 4096;
@@ -63,18 +65,21 @@ enum LineFlag : std::uint32_t {
   kRxFin = 1u << 0,       ///< the peer's FIN: end of stream at rx_tail
   kReset = 1u << 1,       ///< reset or aborted: reads and writes fail with `error`
   kTxFinAcked = 1u << 2,  ///< the peer has acknowledged our FIN
+  kRxUrgent = 1u << 3,    ///< rx_urgent and its kin say something; set before rx_tail covers it
 };
 
 /// Bits of Line::app_flags, written by the application.
 enum AppFlag : std::uint32_t {
-  kShutWrite = 1u << 0,   ///< no byte at or after tx_tail will follow: send FIN
-  kNoDelay = 1u << 1,     ///< TCP_NODELAY
-  kCork = 1u << 2,        ///< TCP_CORK, or MSG_MORE on the last send
-  kKeepAlive = 1u << 3,   ///< SO_KEEPALIVE with keep_*_s below
-  kPush = 1u << 4,        ///< tx_tail is the end of a write (sets PSH there)
-  kWantTxRing = 1u << 5,  ///< the send ring was found full: a larger one would help
-  kQuickAck = 1u << 6,    ///< TCP_QUICKACK
-  kShutRead = 1u << 7,    ///< shutdown for reading, in whichever process
+  kShutWrite = 1u << 0,     ///< no byte at or after tx_tail will follow: send FIN
+  kNoDelay = 1u << 1,       ///< TCP_NODELAY
+  kCork = 1u << 2,          ///< TCP_CORK, or MSG_MORE on the last send
+  kKeepAlive = 1u << 3,     ///< SO_KEEPALIVE with keep_*_s below
+  kPush = 1u << 4,          ///< tx_tail is the end of a write (sets PSH there)
+  kWantTxRing = 1u << 5,    ///< the send ring was found full: a larger one would help
+  kQuickAck = 1u << 6,      ///< TCP_QUICKACK
+  kShutRead = 1u << 7,      ///< shutdown for reading, in whichever process
+  kUrgentInline = 1u << 8,  ///< SO_OOBINLINE
+  kUrgentSent = 1u << 9,    ///< tx_urgent says something
 };
 
 /// One connection or listener. 512 bytes in cache lines of one writer each.
@@ -115,7 +120,8 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint64_t> claim;          ///< who accepted it: see make_claim
   std::atomic<std::uint32_t> rx_lock;        ///< among processes: 0, or 1 + context slot
   std::atomic<std::uint32_t> tx_lock;
-  std::atomic<std::uint32_t> error_taken;  ///< non-zero: `error` was reported by SO_ERROR
+  std::atomic<std::uint32_t> error_taken;      ///< non-zero: `error` was reported by SO_ERROR
+  std::atomic<std::uint64_t> urgent_interest;  ///< contexts to hint when urgent data is announced
   // --- written by the application, cold ---
   alignas(kCacheLine) std::atomic<std::uint64_t> cookie;  ///< SO_COOKIE of the accepting fd
   std::atomic<std::uint32_t> options_epoch;               ///< counts changes of what follows
@@ -126,7 +132,14 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint32_t> linger_s;                    ///< 1 + SO_LINGER seconds, 0 = off
   std::atomic<std::uint32_t> rcvbuf;                      ///< SO_RCVBUF as set, 0 = autotune
   std::atomic<std::uint32_t> sndbuf;                      ///< SO_SNDBUF as set, 0 = autotune
-  std::uint8_t reserved[192];
+  std::atomic<std::uint64_t> tx_urgent;        ///< one past the last urgent byte, 0 = none
+  std::atomic<std::uint64_t> rx_urgent_taken;  ///< rx_urgent whose byte MSG_OOB has taken
+  // --- written by the engine, cold: urgent data received ---
+  alignas(kCacheLine) std::atomic<std::uint64_t> rx_urgent;  ///< one past the urgent byte, 0 = none
+  std::atomic<std::uint64_t> rx_urgent_here;  ///< rx_urgent whose byte lies in the ring
+  std::atomic<std::uint64_t> rx_skip_begin;   ///< with rx_head in [rx_skip_begin, rx_skip_end)
+  std::atomic<std::uint64_t> rx_skip_end;     ///< reading goes on at rx_skip_end
+  alignas(kCacheLine) std::uint8_t reserved[128];
 };
 static_assert(sizeof(Line) == 512);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

@@ -266,6 +266,11 @@ void write_headers(const HeaderTemplate& header, const SegmentFields& fields, st
     store_raw(tcp + kTcpBytes + 8, tsecr);
     sum += std::uint64_t{tsval} + tsecr;
   }
+  if ((fields.flags & kUrg) != 0) {
+    const std::uint16_t urgent = swap16(fields.urgent);
+    store_raw(tcp + 18, urgent);
+    sum += urgent;
+  }
   store_raw(tcp + 16, checksum_finish(sum));
 }
 

@@ -73,6 +73,7 @@ struct SegmentFields {
   std::uint32_t tsval = 0;  ///< used if the template has timestamps
   std::uint32_t tsecr = 0;
   std::uint16_t window = 0;  ///< as it stands in the header
+  std::uint16_t urgent = 0;  ///< used with kUrg
   std::uint8_t flags = 0;
   std::uint8_t ecn = 0;
   PayloadSummary payload;

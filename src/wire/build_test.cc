@@ -207,7 +207,7 @@ FrameBytes expected_frame(TcpSegmentHeader h, const SegmentFields& f, const std:
   h.flags = f.flags;
   h.window = f.window;
   h.ecn = f.ecn;
-  h.urgent = 0;
+  h.urgent = (f.flags & kUrg) != 0 ? f.urgent : 0;
   h.options.tsval = f.tsval;
   h.options.tsecr = f.tsecr;
   return test_frame(h, payload);
@@ -220,7 +220,9 @@ SegmentFields draw_fields(const std::string& payload) {
   f.tsval = draw<std::uint32_t>();
   f.tsecr = draw<std::uint32_t>();
   f.window = draw<std::uint16_t>();
-  f.flags = draw_flags({kAck, kAck | kPsh, kFin | kAck, kRst | kAck, kAck | kCwr | kPsh});
+  f.urgent = draw<std::uint16_t>();
+  f.flags = draw_flags(
+      {kAck, kAck | kPsh, kFin | kAck, kRst | kAck, kAck | kCwr | kPsh, kAck | kUrg | kPsh});
   f.ecn = *rc::gen::inRange<std::uint8_t>(0, 4);
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(payload.data());
   f.payload = {static_cast<std::uint16_t>(payload.size()), checksum_partial(bytes, payload.size())};

@@ -65,6 +65,61 @@ TEST(Walks, SentBytesWrapInTheRing) {
   EXPECT_EQ(b.line(0).tx_una.load(), position);
 }
 
+// --- Urgent data ---
+
+Frame urgent_data(Bench& b, std::uint64_t position, std::string_view payload) {
+  wire::TcpSegmentHeader h = Bench::header(0);
+  h.seq = Bench::kIrs + 1 + static_cast<std::uint32_t>(position);
+  h.flags = wire::kAck | wire::kUrg;
+  h.urgent = static_cast<std::uint16_t>(payload.size());
+  return b.frame(h, payload);
+}
+
+TEST(Walks, UrgentBytesStandBesideTheStream) {
+  Bench b;
+  b.install(0);
+  b.rx({urgent_data(b, 0, "abU")});
+  EXPECT_EQ(b.recv(0), "ab");
+  EXPECT_TRUE(b.connection(0).at_mark());
+  b.rx({urgent_data(b, 3, "V"), b.data(0, 4, "rest")});  // the engine reads how far the program is
+  EXPECT_TRUE(b.connection(0).at_mark());
+  char byte = 0;
+  iovec v{&byte, 1};
+  libtoe::IoCursor cursor(&v, 1);
+  EXPECT_EQ(b.connection(0).recv_urgent(cursor, libtoe::RecvMode::kTake), 1);
+  EXPECT_EQ(byte, 'V');
+  EXPECT_EQ(b.recv(0), "rest");
+}
+
+TEST(Walks, UrgentInterestIsHintedByTheAnnouncementOnly) {
+  Bench b;
+  b.install(0);
+  b.take_hints();
+  b.line(0).rx_interest = 0;
+  b.line(0).tx_interest = 0;
+  b.line(0).urgent_interest = b.lane.bit();
+  b.rx({b.data(0, 0, "plain")});
+  EXPECT_EQ(b.take_hints(), std::vector<std::uint32_t>({}));
+  b.rx({urgent_data(b, 5, "U")});
+  EXPECT_EQ(b.take_hints(), std::vector<std::uint32_t>({1}));
+}
+
+TEST(Walks, UrgentBytesLeaveWithThePointer) {
+  Bench b;
+  b.install(0);
+  iovec v{const_cast<char*>("abU"), 3};
+  libtoe::IoCursor cursor(&v, 1);
+  EXPECT_EQ(b.connection(0).send_urgent(cursor), 3);
+  b.pipeline.hc(b.now);
+  b.pipeline.tx(b.now);
+  ASSERT_EQ(b.pipeline.out().size(), 1u);
+  wire::TcpSegment s;
+  ASSERT_EQ(wire::parse_frame(b.frames.bytes(b.pipeline.out()[0]), {}, s),
+            wire::ParseVerdict::kOk);  // the checksum covers it
+  EXPECT_EQ(s.flags, wire::kAck | wire::kPsh | wire::kUrg);
+  EXPECT_EQ(s.urgent, 3);
+}
+
 // --- Copy, then publication: seen from inside the copy ---
 
 struct Watch {

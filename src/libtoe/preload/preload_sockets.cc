@@ -33,7 +33,9 @@ TOE_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept 
 }
 
 TOE_EXPORT int sockatmark(int fd) noexcept {
-  if (offloaded_socket(fd) != nullptr) return 0;  // no urgent data
+  if (const Socket* socket = toe::libtoe::offloaded_connection(fd)) {
+    return socket->connection.at_mark() ? 1 : 0;
+  }
   return libc().sockatmark(fd);
 }
 
