@@ -305,7 +305,10 @@ std::uint64_t Connection::unread() const {
 std::uint64_t Connection::unacknowledged() const {
   const std::uint64_t una = line().tx_una.load(kAcquire);
   const std::uint64_t tail = line().tx_tail.load(kRelaxed);
-  return tail > una ? tail - una : 0;
+  const std::uint64_t bytes = tail > una ? tail - una : 0;
+  const bool fin = (app_flags() & AppFlag::kShutWrite) != 0 &&
+                   (line().flags.load(kAcquire) & LineFlag::kTxFinAcked) == 0;
+  return bytes + (fin ? 1 : 0);  // as Linux counts it
 }
 
 void Connection::set_app_flags(std::uint32_t bits, bool on) {
