@@ -69,7 +69,7 @@ class Connection {
   bool at_mark() const;
 
   /// Bytes that recv() could take; the same up to the urgent byte (FIONREAD); bytes sent and not
-  /// acknowledged.
+  /// acknowledged, the FIN counted as one.
   std::uint64_t unread() const;
   std::uint64_t unread_before_mark() const;
   std::uint64_t unacknowledged() const;
