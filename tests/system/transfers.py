@@ -1,12 +1,13 @@
 """Transfers by curl, http.server, nc and redis-cli whose every byte is compared."""
 import contextlib
 import filecmp
+import json
 import os
 import random
 import threading
 
 import harness
-from harness import PYTHON, check, receive_exactly
+from harness import PYTHON, check, receive_exactly, wait_for
 
 ASYNCIO_ECHO = """
 import asyncio
@@ -103,3 +104,15 @@ def redis_commands(bed, count):
     check(len(said) == count, f"{len(said)} answers to {count} commands")
     wrong = [number for number in range(count) if said[number] != answers[number]]
     check(not wrong, f"{len(wrong)} answers differ, first to {commands[wrong[0]] if wrong else ''}")
+
+
+def iperf(serve, run, address, seconds, *arguments):
+    """One test of iperf3: the bytes received. `run(argv)` gives what a client said.
+
+    Each has a server of its own: between two tests a server closes its listener for a moment.
+    """
+    server = serve(["iperf3", "-s", "-1"], 5201)
+    report = json.loads(run(["iperf3", "-c", address, "-t", seconds, "-J", *arguments]))
+    check("error" not in report, report.get("error"))
+    wait_for(lambda: not server.running(), 20, "the end of iperf3 -s -1")
+    return report["end"]["sum_received"]["bytes"]

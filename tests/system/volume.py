@@ -4,7 +4,6 @@ Used by tools/volume and volume_test.py. The steps run twice: a short round that
 memory the engine will ever need for them, then the long one, after which nothing may be left.
 """
 import functools
-import json
 import math
 import os
 import time
@@ -215,28 +214,20 @@ def netcat(volume, count, _):
     volume.count(count)
 
 
-def iperf_seconds(volume, share):
-    return str(max(1, round(4e-7 * volume.operations * share)))
-
-
-def iperf_result(text):
-    report = json.loads(text)
-    check("error" not in report, report.get("error"))
-    return report["end"]["sum_received"]["bytes"]
+def iperf(volume, share, serve, run, address, modes):
+    seconds = max(1, round(4e-7 * volume.operations * share))
+    moved = [transfers.iperf(serve, run, address, seconds, *mode) for mode in modes]
+    volume.counted[volume.name] = f"{sum(moved) / 1e9:.1f} GB counted"
 
 
 def iperf_server(volume, _, share):
-    volume.bed.serve(["iperf3", "-s"], 5201)
-    base = ["iperf3", "-c", SERVER, "-J", "-t", iperf_seconds(volume, share)]
-    moved = [iperf_result(volume.run_client(base + more)) for more in ([], ["-R"], ["-P", "4"])]
-    volume.counted[volume.name] = f"{sum(moved) / 1e9:.1f} GB counted"
+    iperf(volume, share, volume.bed.serve, volume.run_client, SERVER, ([], ["-R"], ["-P", "4"]))
 
 
 def iperf_client(volume, _, share):
-    volume.bed.client.serve(["iperf3", "-s"], 5201)
-    base = ["iperf3", "-c", CLIENT, "-J", "-t", iperf_seconds(volume, share)]
-    moved = [iperf_result(volume.bed.run_server_side(base + more).stdout) for more in ([], ["-R"])]
-    volume.counted[volume.name] = f"{sum(moved) / 1e9:.1f} GB counted"
+    bed = volume.bed
+    iperf(volume, share, bed.client.serve, lambda argv: bed.run_server_side(argv).stdout, CLIENT,
+          ([], ["-R"]))
 
 
 # (program, its part of the checked operations or None for the rest, what runs it). Of those with
