@@ -78,11 +78,14 @@ void Control::Impl::fill_info(std::uint32_t id, shm::InfoReply& info) const {
   const flow::ProtocolSlice& p = flows[id].protocol;
   const flow::PostSlice& post = flows[id].post;
   const std::uint32_t mss = std::max<std::uint32_t>(p.mss, 1);
-  constexpr std::uint32_t kKernelCaState[] = {0, 3, 4};  // Open, Recovery, Loss
+  constexpr std::uint32_t kKernelCaState[] = {0, 2, 3, 4};  // Open, CWR, Recovery, Loss
   info.ca_state = kKernelCaState[static_cast<std::size_t>(p.ca_state)];
   info.retransmits = p.backoff;
   info.backoff = p.backoff;
-  info.options = (p.ts_on ? 1u : 0u) | (p.sack_on ? 2u : 0u) | (c.window_limit > 65535 ? 4u : 0u);
+  // TCPI_OPT_TIMESTAMPS, _SACK, _WSCALE, _ECN, _ECN_SEEN
+  info.options = (p.ts_on ? 1u : 0u) | (p.sack_on ? 2u : 0u) | (c.window_limit > 65535 ? 4u : 0u) |
+                 ((p.ecn & flow::kEcnOn) != 0 ? 8u : 0u) |
+                 ((p.ecn & flow::kEcnSeen) != 0 ? 16u : 0u);
   info.snd_wscale = p.snd_wscale;
   info.rcv_wscale = p.rcv_wscale;
   info.rto_us = to_us(p.rto);

@@ -45,6 +45,11 @@ class Counter {
   X(no_board)          /* times no scoreboard was to be had */              \
   X(duplicate_acks)    /* duplicate ACKs counted */                         \
   X(pure_acks_out)     /* ACKs without payload sent */                      \
+  X(ce_in)             /* data segments that came marked (ECN) */           \
+  X(ece_in)            /* acknowledgements that told of marks */            \
+  X(mark_reductions)   /* windows in which marks slowed a flow down */      \
+  X(cwr_in)            /* reductions that peers told of */                  \
+  X(split_acks)        /* ACKs that tell marked bytes apart (DCTCP) */      \
   X(dsacks_out)        /* duplicates reported to peers */                   \
   X(delayed_acks)      /* ACKs sent by the delayed-ACK queue */             \
   X(urgent_in)         /* urgent pointers taken from peers */               \

@@ -84,14 +84,12 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
 
 void enter_recovery(Step& t) {
   ProtocolSlice& s = t.s;
-  prepare_undo(s);
-  s.cc.ssthresh = ssthresh_after_loss(s);
+  if (reduce_for_loss(s)) t.out.events |= Outcome::kLoss;
   s.recover = s.snd_max;
   s.ca_state = flow::CaState::kRecovery;
   s.cwnd = s.cc.ssthresh + kDupAckThreshold * s.mss;
   s.rexmit_end = s.snd_una + s.mss;
   s.timed_rtt = false;  // Karn: the timed segment may be the lost one
-  t.out.events |= Outcome::kLoss;
 }
 
 /// RFC 6582 section 3.2 steps 4 and 5.
@@ -118,7 +116,9 @@ void restart_rto(Step& t) {
 void end_round(Step& t) {
   ProtocolSlice& s = t.s;
   if (s.snd_una < s.round_end) return;
-  const bool steady = s.ca_state != flow::CaState::kRecovery;
+  // A window that falls says nothing of the next round, but DCTCP counts marks in each.
+  const bool steady = s.ca_state == flow::CaState::kOpen || s.ca_state == flow::CaState::kLoss ||
+                      (s.ca_state == flow::CaState::kCwr && s.cc.exact_marks);
   if (steady && (s.cwnd_limited || s.cc.every_round)) report_round(t);
   s.round_end = s.snd_max;
   s.cwnd_limited = false;
@@ -128,7 +128,6 @@ void end_round(Step& t) {
 [[gnu::always_inline]] inline void take_in(Step& t, const RxSummary& seg, std::uint64_t ack) {
   ProtocolSlice& s = t.s;
   sample_rtt(t, seg, ack);
-  if (s.ecn_on && (seg.flags & wire::kEce) != 0) s.ce_acked += ack - s.snd_una;
   s.snd_una = ack;
   s.snd_nxt = std::max(s.snd_nxt, ack);  // data sent before a rewind has arrived after all
   s.fin_acked = s.fin_queued && ack > s.snd_end;
@@ -178,9 +177,19 @@ bool ack_in_range(Step& t, std::int64_t ack) {
 
 }  // namespace
 
-std::uint32_t ssthresh_after_loss(const ProtocolSlice& s) {
-  const auto share = static_cast<std::uint32_t>(std::uint64_t{s.cwnd} * s.cc.loss_beta / 1024);
+std::uint32_t share_of_cwnd(const ProtocolSlice& s, std::uint16_t beta) {
+  const auto share = static_cast<std::uint32_t>(std::uint64_t{s.cwnd} * beta / 1024);
   return std::max(share, kMinCwndSegments * s.mss);
+}
+
+bool reduce_for_loss(ProtocolSlice& s) {
+  const bool marked = s.ca_state == flow::CaState::kCwr;
+  owe_cwr(s);
+  if (marked && !s.cc.exact_marks) return false;
+  prepare_undo(s);
+  s.loss.undo.possible = !marked;
+  s.cc.ssthresh = share_of_cwnd(s, s.cc.loss_beta);
+  return true;
 }
 
 void take_coarse_rtt(ProtocolSlice& s, Nanos sample) {
@@ -216,7 +225,7 @@ void reno_duplicate(Step& t) {
   if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
   if (s.ca_state == flow::CaState::kRecovery) {
     s.cwnd += s.mss;  // RFC 6582 section 3.2 step 3: one more segment has left
-  } else if (s.dup_acks == kDupAckThreshold && s.ca_state == flow::CaState::kOpen &&
+  } else if (s.dup_acks == kDupAckThreshold && s.ca_state < flow::CaState::kRecovery &&
              s.snd_una >= s.recover) {  // RFC 6582 step 1: not for losses already repaired
     enter_recovery(t);
   }
@@ -226,6 +235,8 @@ void reno_advance(Step& t, std::uint64_t acked) {
   ProtocolSlice& s = t.s;
   if (s.ca_state == flow::CaState::kRecovery) {
     recovery_ack(t, acked);
+  } else if (s.ca_state == flow::CaState::kCwr) {
+    cwr_advance(t, acked);
   } else {
     if (s.ca_state == flow::CaState::kLoss && s.snd_una >= s.recover) {
       s.ca_state = flow::CaState::kOpen;
@@ -247,6 +258,7 @@ bool take_ack(Step& t, const RxSummary& seg, std::int64_t seq) {
     return true;
   }
   const auto ack = static_cast<std::uint64_t>(position);
+  if (s.ecn != 0 && (seg.flags & (wire::kEce | wire::kCwr)) != 0) take_ecn_flags(t, seg, ack);
   const std::uint32_t window_before = s.snd_wnd;
   update_window(t, seg, seq, ack);
   if (ack > s.snd_una) s.soft_error = 0;

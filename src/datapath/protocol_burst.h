@@ -40,7 +40,7 @@ inline void schedule_probe(Step& t) {
   if (!s.sack_on || s.reorder_wait) return;
   const std::uint64_t out = s.snd_max - s.snd_una;
   const bool probing = s.careful && (s.discount != 0 || s.loss.probe.end != 0);
-  if (out == 0 || probing || s.ca_state != flow::CaState::kOpen) {
+  if (out == 0 || probing || s.ca_state >= flow::CaState::kRecovery) {
     s.probe_at = Time::never();
     return;
   }

@@ -175,11 +175,12 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
       t.out.copy_pos = piece.begin;
       t.out.copy_offset = static_cast<std::uint16_t>(seg.payload_offset + piece.skipped);
       t.out.copy_length = static_cast<std::uint16_t>(piece.end - piece.begin);
+      if (s.ecn != 0) take_ecn_field(t, seg, piece.end - piece.begin);
     }
   }
   consume_fin(t);
   // While bytes are missing, each answer says which are there (RFC 2018 section 4).
-  if (s.ranges != 0) s.sack_due = s.sack_on && s.ack_now;
+  if (s.ranges != 0 && s.sack_on && s.ack_now) s.sack_due = true;
 }
 
 void report_duplicate(ProtocolSlice& s, const flow::Range& twice) {

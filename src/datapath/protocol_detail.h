@@ -2,6 +2,7 @@
 #ifndef TOE_DATAPATH_PROTOCOL_DETAIL_H_
 #define TOE_DATAPATH_PROTOCOL_DETAIL_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "datapath/protocol.h"
@@ -32,8 +33,12 @@ void reno_duplicate(Step& t);
 void grow_cwnd(ProtocolSlice& s, std::uint64_t acked);
 /// Takes a round-trip sample that is only nearly exact: smoothed, but never the minimum.
 void take_coarse_rtt(ProtocolSlice& s, Nanos sample);
-/// Slow-start threshold after a loss: the flow's share of its window, at least two segments.
-std::uint32_t ssthresh_after_loss(const ProtocolSlice& s);
+/// beta/1024 of cwnd, at least two segments: a slow-start threshold.
+std::uint32_t share_of_cwnd(const ProtocolSlice& s, std::uint16_t beta);
+/// A loss costs cwnd its share, unless marks of the same window did so (RFC 3168 section 6.1.2);
+/// under DCTCP in any case (RFC 8257 section 3.5). Remembers what an undo needs. False: it does
+/// not.
+bool reduce_for_loss(ProtocolSlice& s);
 
 // protocol_recovery.cc: loss recovery with SACK
 /// What an acknowledgement says beside its position.
@@ -62,6 +67,34 @@ void note_resent(Step& t, std::uint64_t begin, std::uint64_t end);
 /// RFC 4015: an ACK of new bytes that echoes a timestamp from before the first retransmission.
 /// True: the reduction was undone.
 bool undo_by_time(Step& t, const RxSummary& seg);
+
+/// One step of proportional rate reduction: the congestion window until the next ACK.
+std::uint32_t prr_window(ProtocolSlice& s, std::uint64_t delivered, bool safe);
+
+// protocol_ecn.cc: only for flows with ECN; inlined, they would cost all others registers
+/// ECE and CWR of an acknowledgement that is not an old one, before it is taken in.
+[[gnu::noinline]] void take_ecn_flags(Step& t, const RxSummary& seg, std::uint64_t ack);
+/// The ECN field and CWR of a segment of which `bytes` are new and stored.
+[[gnu::noinline]] void take_ecn_field(Step& t, const RxSummary& seg, std::uint64_t bytes);
+/// ECT, ECE and CWR of the segment that leaves, before its ACK counts as sent.
+[[gnu::noinline]] void put_ecn(Step& t);
+/// kCwr: `delivered` bytes have left the network.
+[[gnu::noinline]] void cwr_advance(Step& t, std::uint64_t delivered);
+/// cwnd was reduced: the next new data tells the peer (RFC 3168 section 6.1.2).
+inline void owe_cwr(ProtocolSlice& s) {
+  if (s.ecn != 0) s.ecn |= flow::kEcnCwrDue;
+}
+/// Bytes that the next ACK would take in, and how many of them came marked. For DCTCP.
+struct Unacked {
+  std::uint64_t all = 0;
+  std::uint64_t marked = 0;
+  bool mixed() const { return marked != 0 && marked != all; }
+};
+inline Unacked unacked(const ProtocolSlice& s) {
+  const std::uint64_t end = rx_tail(s);
+  const std::uint64_t all = end - std::min(s.last_ack_sent, end);
+  return {all, std::min<std::uint64_t>(all, s.ce_pending)};
+}
 
 // protocol_data.cc
 /// Takes payload and FIN of an acceptable segment.

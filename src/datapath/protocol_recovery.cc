@@ -109,7 +109,7 @@ void detect(Step& t, Scoreboard& board, const RackClock& clock, Findings& f) {
   ProtocolSlice& s = t.s;
   const std::uint64_t lost_before = board.lost();
   const RackContext context{
-      s.ca_state != CaState::kOpen,
+      s.ca_state >= CaState::kRecovery,
       board.sacked() >= std::uint64_t{kDupAckThreshold} * s.mss || s.dup_acks >= kDupAckThreshold};
   const Nanos window = rack_window(s.loss.rack, clock, context);
   const RackVerdict verdict = rack_detect(board, s.loss.rack, window, t.now);
@@ -122,19 +122,20 @@ void detect(Step& t, Scoreboard& board, const RackClock& clock, Findings& f) {
   }
   // A peer that repeats its ACK but has no room to store what it cannot use names no blocks.
   if (s.dup_acks >= kDupAckThreshold && board.sacked() == 0 && board.lost() == 0 &&
-      s.ca_state == CaState::kOpen) {
+      s.ca_state < CaState::kRecovery) {
     board.lose(s.snd_una, std::min(s.snd_una + s.mss, s.snd_max));
   }
   f.lost = board.lost() != lost_before;
 }
 
-void reduce(Step& t) {
+/// False: marks of the same window have reduced cwnd.
+bool reduce(Step& t) {
   ProtocolSlice& s = t.s;
-  prepare_undo(s);
-  s.cc.ssthresh = ssthresh_after_loss(s);
+  const bool reduced = reduce_for_loss(s);
   s.cwnd_acked = 0;
   s.timed_rtt = false;
-  t.out.events |= Outcome::kLoss;
+  if (reduced) t.out.events |= Outcome::kLoss;
+  return reduced;
 }
 
 void leave_recovery(Step& t) {
@@ -147,38 +148,31 @@ void leave_recovery(Step& t) {
 
 void begin_recovery(Step& t, std::uint64_t flight_before) {
   ProtocolSlice& s = t.s;
-  reduce(t);
+  if (reduce(t)) prr_begin(s.loss.prr, flight_before);
   s.ca_state = CaState::kRecovery;
   s.recover = s.snd_max;
-  prr_begin(s.loss.prr, flight_before);
   t.counters.sack_recoveries.add();
-}
-
-std::uint32_t reduced_cwnd(ProtocolSlice& s, const Findings& f) {
-  PrrInput in;
-  in.delivered = f.delivery.bytes;
-  in.flight = flight(s);
-  in.ssthresh = s.cc.ssthresh;
-  in.mss = s.mss;
-  in.safe = f.acked != 0 && !f.lost;
-  return prr_on_ack(s.loss.prr, in);
 }
 
 /// The states of congestion control after the board has spoken, and cwnd. Where nothing was
 /// delivered cwnd stays (RFC 9937 section 6): what was found lost meanwhile may leave again.
 void steer(Step& t, const Scoreboard& board, const Findings& f) {
   ProtocolSlice& s = t.s;
-  const bool repaired = s.ca_state != CaState::kOpen && f.acked != 0 && s.snd_una >= s.recover;
+  const bool repaired = s.ca_state >= CaState::kRecovery && f.acked != 0 && s.snd_una >= s.recover;
   if (s.ca_state == CaState::kRecovery && repaired) {
     leave_recovery(t);
   } else if (repaired) {
     s.ca_state = CaState::kOpen;
     rack_on_recovered(s.loss.rack);
   }
-  const bool begins = s.ca_state == CaState::kOpen && board.lost() != 0;
+  const bool begins = s.ca_state < CaState::kRecovery && board.lost() != 0;
   if (begins) begin_recovery(t, f.flight_before);
   if (s.ca_state == CaState::kRecovery) {
-    if (begins || f.delivery.bytes != 0) s.cwnd = reduced_cwnd(s, f);
+    if (begins || f.delivery.bytes != 0) {
+      s.cwnd = prr_window(s, f.delivery.bytes, f.acked != 0 && !f.lost);
+    }
+  } else if (s.ca_state == CaState::kCwr) {
+    if (f.delivery.bytes != 0) cwr_advance(t, f.delivery.bytes);
   } else if (f.delivery.bytes != 0 && !repaired && !f.undone) {
     if (s.ca_state == CaState::kLoss) s.cwnd_limited = true;
     grow_cwnd(s, s.ca_state == CaState::kLoss ? f.delivery.bytes : f.acked);
@@ -195,6 +189,7 @@ void undo(Step& t) {
   s.rexmit_end = 0;
   s.snd_nxt = s.snd_max;  // nothing has to be sent again
   s.loss.undo.possible = false;
+  s.ecn = static_cast<std::uint8_t>(s.ecn & ~flow::kEcnCwrDue);
   if (s.board != 0) {
     Scoreboard& board = t.pools.boards.at(s.board);
     board.unlose();
@@ -240,7 +235,7 @@ void judge(Step& t, const AckNews& news, Scoreboard& board, Findings& f) {
     if (s.dup_acks < UINT8_MAX) ++s.dup_acks;
   }
   // Karn: what was sent again may have caused this answer.
-  if (s.ca_state != CaState::kOpen && !s.timed_rtt && f.delivery.fresh.end != 0 &&
+  if (s.ca_state >= CaState::kRecovery && !s.timed_rtt && f.delivery.fresh.end != 0 &&
       f.delivery.again.end == 0) {
     take_coarse_rtt(s, t.now - f.delivery.fresh.sent);
   }
@@ -277,15 +272,19 @@ void take_careful_ack(Step& t, const AckNews& news) {
   }
   judge_probe(t, news, f);
   if (s.board != 0 && !outstanding(s)) return_board(t);
-  s.careful = s.ca_state != CaState::kOpen || s.loss.probe.end != 0 ||
+  s.careful = s.ca_state >= CaState::kRecovery || s.loss.probe.end != 0 ||
               (s.board != 0 && !t.pools.boards.at(s.board).plain());
   if (f.acked != 0) finish_advance(t);
+}
+
+std::uint32_t prr_window(ProtocolSlice& s, std::uint64_t delivered, bool safe) {
+  return prr_on_ack(s.loss.prr, {delivered, flight(s), s.cc.ssthresh, s.mss, safe});
 }
 
 Scoreboard* borrow_board(Step& t) {
   ProtocolSlice& s = t.s;
   if (s.board == 0) {
-    if (s.ca_state != CaState::kOpen || s.snd_nxt != s.snd_max) return nullptr;
+    if (s.ca_state >= CaState::kRecovery || s.snd_nxt != s.snd_max) return nullptr;
     s.board = t.pools.boards.take();
     if (s.board == 0) {
       t.counters.no_board.add();
@@ -316,7 +315,7 @@ void on_mss(Step& t, std::uint16_t mss) {
     board->lose(s.snd_una, s.snd_max);
     note_board(s, *board);
     s.careful = true;
-    if (s.ca_state == CaState::kOpen) {  // an episode of repair in which nothing is reduced
+    if (s.ca_state < CaState::kRecovery) {  // an episode of repair in which nothing is reduced
       s.ca_state = CaState::kLoss;
       s.recover = s.snd_max;
       s.loss.undo.possible = false;

@@ -123,7 +123,7 @@ TEST(Round, ApplicationLimitedOnesAreReportedOnlyOnRequest) {
 TEST(Round, MarkedBytesAreCounted) {
   for (const bool ecn : {false, true}) {
     Script t;
-    t.s.ecn_on = ecn;
+    t.s.ecn = ecn ? flow::kEcnOn : 0;
     t.write(5000);
     t.recv({.ack = 2000});
     t.recv({.ack = 4000, .flags = wire::kAck | wire::kEce});

@@ -36,10 +36,7 @@ void on_rto(Step& t) {
     return;
   }
   // As Linux: a timeout within an episode of loss is no second reason to reduce.
-  if (s.ca_state == flow::CaState::kOpen) {
-    prepare_undo(s);
-    s.cc.ssthresh = ssthresh_after_loss(s);
-  }
+  if (s.ca_state < flow::CaState::kRecovery) reduce_for_loss(s);
   if (s.backoff < UINT8_MAX) ++s.backoff;
   if (!lose_on_timeout(t)) {
     s.cwnd = s.mss;

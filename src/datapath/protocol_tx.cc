@@ -1,5 +1,6 @@
 // Sending: what the windows, Nagle and the timers allow now.
 #include <algorithm>
+#include <utility>
 
 #include "datapath/protocol_burst.h"
 #include "datapath/protocol_detail.h"
@@ -22,7 +23,7 @@ std::uint64_t congestion_edge(const ProtocolSlice& s) {
   const std::uint64_t edge = s.snd_una + s.cwnd + s.discount;
   if (s.dup_acks == 0) return edge;
   const bool limited_transmit =
-      s.ca_state == flow::CaState::kOpen && s.dup_acks < kDupAckThreshold && s.discount == 0;
+      s.ca_state < flow::CaState::kRecovery && s.dup_acks < kDupAckThreshold && s.discount == 0;
   return edge + (limited_transmit ? std::uint32_t{s.dup_acks} * s.mss : 0);
 }
 
@@ -82,6 +83,7 @@ void emit(Step& t, std::uint64_t pos, std::uint32_t length, std::uint8_t flags) 
   t.out.tsecr = s.ts_recent;
   t.out.tcp_flags = flags;
   if (s.urgent_sent) mark_urgent(t);
+  if (s.ecn != 0) put_ecn(t);
   clear_ack_debt(s);
 }
 
@@ -94,7 +96,7 @@ void note_new_data(Step& t, std::uint64_t end, std::uint32_t length) {
     s.rtt_pos = end;
     s.rtt_start = t.now;
   }
-  if (s.ca_state == flow::CaState::kRecovery) s.loss.prr.sent += length;
+  if (s.ca_state != flow::CaState::kOpen) s.loss.prr.sent += length;
   t.counters.bytes_out.add(length);
 }
 
@@ -103,7 +105,7 @@ void note_retransmission(Step& t, std::uint64_t pos, std::uint64_t end) {
   t.out.retransmission = true;
   t.counters.retransmitted.add();
   s.timed_rtt = s.timed_rtt && s.rtt_pos <= pos;
-  if (s.ca_state == flow::CaState::kOpen) return;  // a tail probe
+  if (s.ca_state < flow::CaState::kRecovery) return;  // a tail probe
   note_resent(t, pos, end);
   if (s.ca_state == flow::CaState::kRecovery) s.loss.prr.sent += end - pos;
 }
@@ -130,10 +132,35 @@ void send_at(Step& t, std::uint64_t pos, std::uint32_t length, bool fin) {
   schedule_probe(t);
 }
 
+/// RFC 8257 section 3.2: bytes of which some came marked have two ACKs. Each takes in as many as
+/// are of one kind, wherever they lie, for only their number counts; the kind of the last segment
+/// comes last. False: they are of one kind.
+[[gnu::noinline]] bool send_split_ack(Step& t) {
+  ProtocolSlice& s = t.s;
+  const Unacked u = unacked(s);
+  if (!s.cc.exact_marks || !u.mixed() || s.closed) return false;
+  const bool marked_first = (s.ecn & flow::kEcnEcho) == 0;
+  const std::uint64_t first = marked_first ? u.marked : u.all - u.marked;
+  const std::uint8_t more_acks = s.more_acks;
+  const std::uint32_t kept = marked_first ? 0 : s.ce_pending;
+  const std::uint64_t rcv_nxt = std::exchange(s.rcv_nxt, s.last_ack_sent + first);
+  s.ce_pending -= kept;
+  emit(t, s.snd_max, 0, wire::kAck);  // as if nothing else had come yet
+  s.rcv_nxt = rcv_nxt;
+  s.ce_pending += kept;
+  s.more_acks = more_acks;
+  s.ack_now = true;
+  s.sack_due = s.sack_on && s.ranges != 0;
+  t.counters.pure_acks_out.add();
+  t.counters.split_acks.add();
+  return true;
+}
+
 /// Also after a rewind from the right edge of what was sent: a sequence number that the peer has
 /// passed would make it drop the acknowledgement, and two ends that both resend would never agree.
 void send_ack(Step& t) {
   ProtocolSlice& s = t.s;
+  if (s.ecn != 0 && send_split_ack(t)) return;
   emit(t, s.snd_max, 0, wire::kAck);
   t.counters.pure_acks_out.add();
   const bool duplicate = s.duplicate.begin < s.duplicate.end;
@@ -226,7 +253,7 @@ bool resend_lost(Step& t) {
 void send_tail_probe(Step& t) {
   ProtocolSlice& s = t.s;
   s.tail_probe = false;
-  if (s.ca_state != flow::CaState::kOpen || s.snd_max == s.snd_una || s.discount != 0) return;
+  if (s.ca_state >= flow::CaState::kRecovery || s.snd_max == s.snd_una || s.discount != 0) return;
   const std::uint64_t end = std::min({s.snd_end, window_edge(s), s.snd_nxt + s.mss});
   flow::ProbeState probe;
   if (end > s.snd_nxt) {

@@ -63,7 +63,7 @@ void StagePost::transmit(const Work& work, flow::PostSlice& post, Copy& copy) co
   copy.fields.window = out.window;
   copy.fields.urgent = out.urgent;
   copy.fields.flags = out.tcp_flags;
-  copy.fields.ecn = wire::kNotEct;
+  copy.fields.ecn = out.ecn;
   copy.fields.payload.length = out.payload_length;
   copy.sack.count = out.sack.count;
   for (std::uint8_t i = 0; i < out.sack.count; ++i) {

@@ -1,8 +1,9 @@
 // Stage scripts: one flow, a virtual clock and the protocol stage, for tests of this folder.
 //
 // A test names the fields of a segment that differ from what the peer would send next. What leaves
-// is written as "FLAGS seq+length aACK", flags in the order F R P U A, SACK blocks behind as
-// "begin-end", an urgent pointer as "uN"; take_sent() forgets it.
+// is written as "FLAGS seq+length aACK", flags in the order F R P U A E(CE) C(WR), SACK blocks
+// behind as "begin-end", an urgent pointer as "uN", " ect" if it is ECN-capable; take_sent()
+// forgets it.
 #ifndef TOE_DATAPATH_TEST_STAGE_H_
 #define TOE_DATAPATH_TEST_STAGE_H_
 
@@ -29,6 +30,7 @@ struct In {
   std::uint32_t tsecr = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> sack = {};
   std::uint16_t urgent = 0;  ///< the pointer; sets URG
+  std::uint8_t ecn = wire::kNotEct;
 };
 
 inline constexpr std::uint16_t kTestMss = 1000;
@@ -72,6 +74,7 @@ class Script {
     seg.payload_offset = kPayloadOffset;
     seg.payload_length = in.length;
     seg.flags = in.flags;
+    seg.ecn = in.ecn;
     seg.has_timestamp = s.ts_on;
     seg.tsval = in.tsval.value_or(s.ts_recent);
     seg.tsecr = in.tsecr;
@@ -197,9 +200,12 @@ class Script {
     if ((out.tcp_flags & wire::kPsh) != 0) text += 'P';
     if ((out.tcp_flags & wire::kUrg) != 0) text += 'U';
     if ((out.tcp_flags & wire::kAck) != 0) text += 'A';
+    if ((out.tcp_flags & wire::kEce) != 0) text += 'E';
+    if ((out.tcp_flags & wire::kCwr) != 0) text += 'C';
     sent_.push_back(text + ' ' + std::to_string(static_cast<std::int64_t>(out.seq)) + '+' +
                     std::to_string(out.payload_length) + " a" + std::to_string(out.ack) +
-                    blocks(out.sack) + (out.urgent != 0 ? " u" + std::to_string(out.urgent) : ""));
+                    blocks(out.sack) + (out.urgent != 0 ? " u" + std::to_string(out.urgent) : "") +
+                    (out.ecn == wire::kEct0 ? " ect" : ""));
     sent_window = out.window;
   }
 

@@ -90,6 +90,7 @@ struct Outcome {
   bool transmit = false;
   bool retransmission = false;
   std::uint8_t tcp_flags = 0;
+  std::uint8_t ecn = 0;  ///< of the IP header
   std::uint16_t payload_length = 0;
   std::uint16_t window = 0;
   std::uint16_t urgent = 0;  ///< with kUrg

@@ -69,7 +69,7 @@ struct Event {
     kRound,           ///< flow, sample: a round trip ended while cwnd was the limit
     kLoss,            ///< flow, sample: fast retransmit began
     kRtt,             ///< flow, sample: enough round-trip times of a round in slow start
-    kMarks,           ///< flow, sample: ECE; cwnd was reduced by ecn_beta
+    kMarks,           ///< flow, sample: ECE; cwnd goes down by ecn_beta within a round trip
     kTimeout,         ///< flow, sample: retransmission timeout; neighbour may be stale
     kUndo,            ///< flow, sample: the last reduction was wrong and is taken back
     kProgress,        ///< flow: acknowledged after a timeout
@@ -94,8 +94,8 @@ struct Event {
     kTimedOut,  ///< gave up retransmitting or probing
   };
   /// What congestion control reads; a snapshot, never a pointer into the flow. With kLoss, kMarks
-  /// and kTimeout it is taken after cwnd and ssthresh were reduced (ssthresh = old cwnd *
-  /// loss_beta). Bytes are counted from the start of the connection; users take differences.
+  /// and kTimeout it is taken after ssthresh was reduced (to loss_beta or ecn_beta of cwnd). Bytes
+  /// are counted from the start of the connection; users take differences.
   struct Sample {
     Time now;
     std::uint32_t cwnd = 0, ssthresh = 0, mss = 0, in_flight = 0;

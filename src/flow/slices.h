@@ -39,6 +39,8 @@ struct CongestionParams {
   std::uint8_t slow_start_divisor = 1;  ///< growth in slow start is divided by this
   bool watch_rtt = false;    ///< measure every ACK's round trip in slow start; Event::kRtt
   bool every_round = false;  ///< Event::kRound also when the application was the limit
+  /// DCTCP (RFC 8257): marks are echoed exactly, and all that leaves is ECT; if ECN is on.
+  bool exact_marks = false;
   std::uint64_t pacing_bytes_per_s = 0;  ///< 0 = unpaced
 
   bool operator==(const CongestionParams&) const = default;
@@ -58,7 +60,22 @@ struct UrgentState {
   Range skip;  ///< urgent bytes that later ones replaced while the reader stood before them
 };
 
-enum class CaState : std::uint8_t { kOpen, kRecovery, kLoss };
+/// In this order: what is at least kRecovery repairs losses.
+enum class CaState : std::uint8_t {
+  kOpen,
+  kCwr,  ///< cwnd falls because of marks (RFC 3168 section 6.1.2)
+  kRecovery,
+  kLoss,
+};
+
+/// Bits of ProtocolSlice::ecn; all are 0 on a connection without ECN.
+enum EcnBit : std::uint8_t {
+  kEcnOn = 1u << 0,      ///< negotiated
+  kEcnSeen = 1u << 1,    ///< the peer has sent something ECT or marked
+  kEcnEcho = 1u << 2,    ///< what leaves carries ECE; DCTCP: the last data was marked
+  kEcnEchoed = 1u << 3,  ///< ECE has left since the latch was set
+  kEcnCwrDue = 1u << 4,  ///< the next new data carries CWR
+};
 
 /// TCP state of an established connection (RFC 9293 names). Written by the protocol stage only.
 /// Fields stand in cache lines by use: a request and its response touch the first kHotLines.
@@ -106,10 +123,10 @@ struct ProtocolSlice {
   std::uint8_t more_acks = 0;        ///< owed behind that of ack_now, for segments out of order
   bool ack_now = false;              ///< an ACK is due: the next segment, or one of its own
   bool ack_delayed = false;          ///< an ACK waits in the delayed-ACK queue
-  bool sack_due = false;             ///< the ACK that is due reports blocks: it leaves alone
-  bool pingpong = false;             ///< the application answers what it reads: delay ACKs
-  bool cwnd_limited = false;         ///< cwnd bounded sending in this round
-  bool fin_queued = false;           ///< the application closed its side: FIN at snd_end
+  bool sack_due = false;  ///< the ACK that is due reports blocks, or marks apart: it leaves alone
+  bool pingpong = false;  ///< the application answers what it reads: delay ACKs
+  bool cwnd_limited = false;  ///< cwnd bounded sending in this round
+  bool fin_queued = false;    ///< the application closed its side: FIN at snd_end
   bool fin_acked = false;
   bool active_close = false;   ///< our FIN left before the peer's came: TIME-WAIT is ours
   bool shut_both = false;      ///< shut in both directions, still held: new data ends it
@@ -126,7 +143,7 @@ struct ProtocolSlice {
   bool careful = false;       ///< loss recovery wants to see every ACK
   bool reorder_wait = false;  ///< probe_at is RACK's reordering timer, else the tail probe's
   bool tail_probe = false;    ///< the next segment is a tail loss probe (RFC 8985 section 7)
-  bool ecn_on = false;
+  std::uint8_t ecn = 0;       ///< EcnBit
   bool nodelay = false;
   bool cork = false;
   bool keepalive = false;
@@ -170,9 +187,11 @@ struct ProtocolSlice {
   bool last_round_limited = false;  ///< cwnd_limited when it ended
   // Cold.
   LossState loss;
-  std::uint64_t recover = 0;  ///< end of the window in which loss was found
-  Range duplicate;            ///< received twice and not reported yet (RFC 2883)
+  std::uint64_t recover = 0;     ///< end of the window in which loss was found
+  std::uint64_t mark_end = 0;    ///< the same for marks: until then ECE says nothing new
+  std::uint32_t ce_pending = 0;  ///< DCTCP: bytes that came marked and are not acknowledged
   UrgentState urgent;
+  Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
   Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
   Nanos keep_idle = seconds(7200);
