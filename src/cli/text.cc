@@ -47,16 +47,16 @@ std::string table_text(const Rows& rows) {
 std::string conns_text(const std::string& text) {
   const Json json = Json::parse(text);
   Rows rows = {{"STATE", "LOCAL", "REMOTE", "PID", "RX", "TX", "RXQ", "TXQ", "RTT_US", "CWND",
-                "RETRANS", "CC"}};
+                "RETRANS", "ECN", "CC"}};
   for (const Json& c : json.at("listeners")) {
     rows.push_back({"LISTEN", cell(c, "local"), "-", cell(c, "pid"), "-", "-", cell(c, "waiting"),
-                    cell(c, "backlog"), "-", "-", "-", "-"});
+                    cell(c, "backlog"), "-", "-", "-", "-", "-"});
   }
   for (const Json& c : json.at("conns")) {
     rows.push_back({cell(c, "state"), cell(c, "local"), cell(c, "remote"), cell(c, "pid"),
                     cell(c, "rx_bytes"), cell(c, "tx_bytes"), cell(c, "rx_queue"),
                     cell(c, "tx_queue"), cell(c, "rtt_us"), cell(c, "cwnd"), cell(c, "retrans"),
-                    cell(c, "cc")});
+                    cell(c, "ecn"), cell(c, "cc")});
   }
   return table_text(rows);
 }

@@ -14,10 +14,11 @@ TEST(Text, ColumnsAreAligned) {
 TEST(Text, Connections) {
   const std::string text = conns_text(
       R"({"schema":1,"conns":[{"local":"10.0.0.1:80","remote":"10.0.0.2:4000","state":"ESTAB",
-          "pid":null,"rx_bytes":5,"tx_bytes":6}],
+          "pid":null,"rx_bytes":5,"tx_bytes":6,"ecn":"seen","cc":"reno"}],
           "listeners":[{"local":"0.0.0.0:80","state":"LISTEN","pid":7,"waiting":0,"backlog":9}]})");
   EXPECT_NE(text.find("LISTEN  0.0.0.0:80"), std::string::npos) << text;
   EXPECT_NE(text.find("ESTAB   10.0.0.1:80  10.0.0.2:4000  -"), std::string::npos) << text;
+  EXPECT_NE(text.find("seen  reno\n"), std::string::npos) << text;
 }
 
 TEST(Text, StatsShowsOnlyDropsThatHappened) {

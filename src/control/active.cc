@@ -116,6 +116,9 @@ void Control::Impl::begin_connect(std::uint32_t id) {
   a.iss = initial_sequence(a.key);
   a.ts_offset = timestamp_offset(a.key);
   a.own_wscale = window_scale(a.options);
+  const Congestion& algorithm = congestion_of(a.options, a.route);
+  a.ect = algorithm.needs_ecn;
+  a.ecn_asked = a.ect || options.ecn == Ecn::kRequest;
   fill_line(conn, a.key, a.options);
   shm::LineMessage m{};
   m.segment_id = c.segment;
@@ -140,7 +143,9 @@ void Control::Impl::on_syn_sent(std::uint32_t id, const wire::TcpSegment& s) {
     return;
   }
   if ((s.flags & wire::kSyn) == 0 || busy()) return;
-  take_syn(a, facts_of(s), s);
+  const SynFacts syn = facts_of(s);
+  take_syn(a, syn, s);
+  a.ecn_on = a.ecn_asked && (ack ? grants_ecn(s) : syn.ecn);
   if (ack) return install_active(id, s);
   a.state = Attempt::State::kSynReceived;  // simultaneous open
   a.retries = 0;

@@ -29,6 +29,14 @@ enum class SynCookies : std::uint8_t {
   kAlways,    ///< for tests
 };
 
+/// Explicit congestion notification (RFC 3168), as Linux tcp_ecn. Connections under DCTCP ask for
+/// it and accept it in any case.
+enum class Ecn : std::uint8_t {
+  kOff,
+  kRequest,  ///< ask peers for it, and accept it
+  kAccept,   ///< when a peer asks
+};
+
 /// Settings with defaults and reasons. Read once.
 struct Options {
   std::uint32_t max_flows = kDefaultMaxFlows;
@@ -50,6 +58,7 @@ struct Options {
   Nanos fin_wait2 = seconds(60);  ///< orphans only, as Linux tcp_fin_timeout
   std::uint32_t max_orphans = 8192;
   bool sack = true;  ///< offer and take SACK (RFC 2018)
+  Ecn ecn = Ecn::kAccept;
   char congestion[16] = "cubic";
   CongestionSettings cc;
   std::uint8_t partial_checksum_ok = 0;  ///< wire::RxChecksum of the port
@@ -92,6 +101,8 @@ struct Dump {
   X(syn_dropped_limit) \
   X(syn_no_listener) \
   X(listen_not_steered) \
+  X(ecn_negotiated) \
+  X(ecn_fallbacks) \
   X(syn_cookies_sent) \
   X(syn_cookies_received) \
   X(syn_cookies_failed) \

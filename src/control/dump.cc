@@ -71,6 +71,8 @@ void Control::Impl::dump_conn(std::uint32_t id, Dump& dump) const {
   row.tx_queue = static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_una, p.snd_end));
   row.rx_ring = c.rx_ring.bytes();
   row.tx_ring = c.tx_ring.bytes();
+  row.ce_acked = p.ce_acked;
+  if ((p.ecn & flow::kEcnOn) != 0) row.alpha = alpha_of(c.cc_state);
   const std::string_view name = c.algorithm->name;
   std::memcpy(row.congestion, name.data(), std::min(name.size(), sizeof row.congestion - 1));
   dump.rows.push_back(row);

@@ -11,6 +11,11 @@
 
 namespace toe::control {
 
+/// RFC 3168 section 6.1.1: an ECN-setup SYN-ACK.
+inline bool grants_ecn(const wire::TcpSegment& syn_ack) {
+  return (syn_ack.flags & (wire::kEce | wire::kCwr)) == wire::kEce;
+}
+
 struct Control::Impl : State {
   using State::State;
 
@@ -55,6 +60,7 @@ struct Control::Impl : State {
   bool install_passive(std::uint32_t id, const wire::TcpSegment& s);
   void on_attempt_timer(std::uint32_t id);
   std::uint8_t window_scale(const shm::SocketOptions& o) const;
+  bool accepts_ecn(const Congestion& algorithm, bool ect_syn) const;
   void take_syn(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s);
   std::uint32_t open_attempt(std::uint32_t listener, const wire::TcpSegment& s);
 
@@ -88,6 +94,7 @@ struct Control::Impl : State {
   // install.cc: from a finished handshake to a flow.
   std::uint32_t new_conn(Segment& segment, std::uint32_t uid);
   void fill_line(std::uint32_t id, const flow::FlowKey& key, const shm::SocketOptions& o);
+  const Congestion& congestion_of(const shm::SocketOptions& o, std::uint32_t route);
   void fill_flow(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o);
   void fill_protocol(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o);
   void install(std::uint32_t id, const Attempt& a);

@@ -107,6 +107,15 @@ wire::HeaderTemplate Control::Impl::make_header(std::uint32_t id, bool timestamp
   return wire::make_template(h);
 }
 
+// By socket, by route (kNil = not known), by default.
+const Congestion& Control::Impl::congestion_of(const shm::SocketOptions& o, std::uint32_t route) {
+  const Congestion* chosen = find_congestion(name_in(o.congestion));
+  if (chosen == nullptr && route != kNil) {
+    chosen = find_congestion(name_in(routes.at(route).route.congestion));
+  }
+  return chosen == nullptr ? *default_congestion : *chosen;
+}
+
 // REQUIRES: the attempt has its route.
 void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::SocketOptions& o) {
   Conn& c = conns[id];
@@ -120,12 +129,7 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   c.peer_mss = a.peer_mss;
   c.max_segment = static_cast<std::uint16_t>(std::min<std::uint32_t>(o.max_segment, 65535));
   c.vlan = a.vlan;
-  // By socket, by route, by default.
-  c.algorithm = find_congestion(name_in(o.congestion));
-  if (c.algorithm == nullptr) {
-    c.algorithm = find_congestion(name_in(routes.at(c.route).route.congestion));
-  }
-  if (c.algorithm == nullptr) c.algorithm = default_congestion;
+  c.algorithm = &congestion_of(o, c.route);
   fill_protocol(id, a, o);
   start_congestion(*c.algorithm, options.cc, flow::sample_of(f.protocol, now, false), c.cc_state,
                    c.cc);
@@ -163,6 +167,8 @@ void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a, const shm:
   p.quick_acks = kQuickAcks;
   p.ts_on = a.ts_on;
   p.sack_on = a.sack_on;
+  if (a.ecn_on) p.ecn = flow::kEcnOn;
+  if (a.ecn_on) counters.ecn_negotiated.fetch_add(1, kRelaxed);
   p.ts_recent = a.ts_recent;
   p.ts_recent_age = now;
   p.ts_offset = a.ts_offset;

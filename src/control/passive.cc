@@ -28,6 +28,11 @@ void Control::Impl::take_syn(Attempt& a, const SynFacts& syn, const wire::TcpSeg
   a.peer_window = s.window;
 }
 
+// As Linux: a SYN that is itself ECT comes from a DCTCP peer, which wants exact marks.
+bool Control::Impl::accepts_ecn(const Congestion& algorithm, bool ect_syn) const {
+  return algorithm.needs_ecn || (options.ecn != Ecn::kOff && !ect_syn);
+}
+
 // `least_iss`: 0, or where the sequence numbers of an old connection end (RFC 6191).
 void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   const std::uint32_t on = find_listener(s.dst, s.dst_port);
@@ -48,7 +53,10 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
     return count(full ? counters.syn_dropped_backlog : counters.syn_dropped_limit);
   }
   Attempt& a = attempts[id];
-  take_syn(a, facts_of(s), s);
+  const SynFacts syn = facts_of(s);
+  take_syn(a, syn, s);
+  a.ecn_asked = syn.ecn;
+  a.ect_syn = syn.ect;
   a.iss = initial_sequence(a.key);
   if (least_iss != 0 && SeqNum{a.iss} < SeqNum{least_iss}) a.iss = least_iss;
   go_on_passive(id);
@@ -102,6 +110,9 @@ bool Control::Impl::advance_passive(std::uint32_t id) {
     return false;
   }
   a.state = Attempt::State::kSynReceived;
+  const Congestion& algorithm = congestion_of(listeners[a.listener].options, a.route);
+  a.ect = algorithm.needs_ecn;
+  if (a.ecn_asked) a.ecn_on = accepts_ecn(algorithm, a.ect_syn);
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + options.initial_rto);
   return true;
 }
@@ -145,6 +156,7 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
   }
   if (a.active && s.seq == a.irs &&
       (s.flags & (wire::kSyn | wire::kAck)) == (wire::kSyn | wire::kAck) && s.ack == a.iss + 1) {
+    a.ecn_on = a.ecn_on && grants_ecn(s);
     return on_handshake_ack(id, s, frame);  // simultaneous open: the peer's SYN-ACK
   }
   const bool old = a.ts_on && s.options.has_timestamp &&

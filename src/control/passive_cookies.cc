@@ -17,11 +17,15 @@ std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'
 // the SYN came from, as that of an RST.
 void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& s) {
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
-  const SynFacts syn = facts_of(s);
+  SynFacts syn = facts_of(s);
+  const Congestion& algorithm = congestion_of(l.options, kNil);
+  syn.ecn = syn.ecn && syn.timestamps && accepts_ecn(algorithm, syn.ect);
   const auto iss = make_cookie(key, syn, now, cookie_secret());
   if (!iss) return count(counters.syn_dropped_backlog);
   wire::TcpSegmentHeader h = wire::reply_header(s);
   h.flags = wire::kSyn | wire::kAck;
+  if (syn.ecn) h.flags |= wire::kEce;
+  if (syn.ecn && algorithm.needs_ecn) h.ecn = wire::kEct0;
   h.seq = *iss;
   h.ack = s.seq + 1;
   h.window = initial_window();
@@ -72,6 +76,8 @@ std::uint32_t Control::Impl::recall_attempt(const wire::TcpSegment& s, const Syn
 void Control::Impl::take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s) {
   take_syn(a, syn, s);
   a.iss = s.ack - 1;
+  a.ecn_asked = false;  // and answered
+  a.ecn_on = syn.ecn;
   a.retries = 1;  // the round trip was not timed
 }
 

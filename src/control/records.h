@@ -52,8 +52,12 @@ struct Attempt {
   bool ts_on = false;
   bool wscale_on = false;
   bool sack_on = false;
-  bool indexed = false;   ///< found by its key
-  bool has_port = false;  ///< active: key.local_port is taken from `pool`
+  bool indexed = false;    ///< found by its key
+  bool has_port = false;   ///< active: key.local_port is taken from `pool`
+  bool ecn_asked = false;  ///< by our SYN (active) or the peer's
+  bool ecn_on = false;     ///< negotiated
+  bool ect_syn = false;    ///< passive: the SYN was ECT
+  bool ect = false;        ///< what we send is ECT if ECN is on: DCTCP
   std::uint8_t peer_wscale = 0;
   std::uint8_t own_wscale = 0;
   std::uint8_t retries = 0;

@@ -18,10 +18,11 @@ constexpr std::uint32_t kHashMask = (1u << kHashBits) - 1;
 constexpr std::uint32_t kClassShift = kHashBits;
 constexpr std::uint32_t kClockShift = 27;
 
-// Low bits of the timestamp: 4 bits window scale (15 = none), 1 bit SACK.
+// Low bits of the timestamp: 4 bits window scale (15 = none), 1 bit SACK, 1 bit ECN.
 constexpr std::uint32_t kNoScale = 15;
 constexpr std::uint32_t kSackBit = 1u << 4;
-constexpr std::uint32_t kFactBits = 5;
+constexpr std::uint32_t kEcnBit = 1u << 5;
+constexpr std::uint32_t kFactBits = 6;
 constexpr std::uint32_t kFactMask = (1u << kFactBits) - 1;
 static_assert(wire::kMaxWindowShift < kNoScale);
 
@@ -46,6 +47,8 @@ SynFacts facts_of(const wire::TcpSegment& syn) {
   facts.wscale_on = syn.options.has_wscale;
   facts.wscale = std::min(syn.options.wscale, wire::kMaxWindowShift);
   facts.sack_on = syn.options.sack_permitted;
+  facts.ecn = (syn.flags & (wire::kEce | wire::kCwr)) == (wire::kEce | wire::kCwr);
+  facts.ect = syn.ecn != wire::kNotEct;
   return facts;
 }
 
@@ -69,8 +72,8 @@ bool read_cookie(const flow::FlowKey& key, std::uint32_t iss, Time now, const fl
 }
 
 std::uint32_t cookie_timestamp(std::uint32_t now_ms, const SynFacts& syn) {
-  const std::uint32_t facts =
-      (syn.wscale_on ? syn.wscale : kNoScale) | (syn.sack_on ? kSackBit : 0);
+  const std::uint32_t facts = (syn.wscale_on ? syn.wscale : kNoScale) |
+                              (syn.sack_on ? kSackBit : 0) | (syn.ecn ? kEcnBit : 0);
   const std::uint32_t stamp = (now_ms & ~kFactMask) | facts;
   return stamp > now_ms ? stamp - (1u << kFactBits) : stamp;
 }
@@ -81,6 +84,7 @@ void read_cookie_timestamp(std::uint32_t echoed, SynFacts& facts) {
   facts.wscale_on = scale <= wire::kMaxWindowShift;
   facts.wscale = facts.wscale_on ? static_cast<std::uint8_t>(scale) : std::uint8_t{0};
   facts.sack_on = (echoed & kSackBit) != 0;
+  facts.ecn = (echoed & kEcnBit) != 0;
 }
 
 }  // namespace toe::control

@@ -3,7 +3,7 @@
 // is the proof that somebody answers at the source address.
 //
 // A cookie: 5 bits of a clock of kCookiePeriod, 3 bits of MSS class, 24 bits of hash. What does not
-// fit, window scale and SACK, stands in the low bits of the timestamp that the peer will echo.
+// fit, window scale, SACK and ECN, stands in the low bits of the timestamp that the peer will echo.
 // Pure functions. Odds of a guessed acknowledgement: 2 in 2^24 per try.
 #ifndef TOE_CONTROL_SYN_COOKIES_H_
 #define TOE_CONTROL_SYN_COOKIES_H_
@@ -29,6 +29,8 @@ struct SynFacts {
   bool wscale_on = false;  ///< a cookie keeps it only with timestamps
   bool sack_on = false;    ///< likewise
   std::uint8_t wscale = 0;
+  bool ecn = false;  ///< the SYN asks for ECN; what a cookie brings back was accepted. Likewise
+  bool ect = false;  ///< it was ECT itself; no cookie keeps it
 };
 
 /// What a SYN (or SYN-ACK) says, with the defaults of RFC 9293 section 3.7.1.
@@ -44,7 +46,7 @@ bool read_cookie(const flow::FlowKey& key, std::uint32_t iss, Time now, const fl
                  SynFacts& facts);
 
 /// The timestamp clock `now_ms` with the facts in its low bits: never ahead of the clock, at most
-/// 32 ms behind it.
+/// 64 ms behind it.
 std::uint32_t cookie_timestamp(std::uint32_t now_ms, const SynFacts& syn);
 /// Reads them from an echoed timestamp, the connection's offset subtracted.
 void read_cookie_timestamp(std::uint32_t echoed, SynFacts& facts);

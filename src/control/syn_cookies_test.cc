@@ -59,13 +59,15 @@ RC_GTEST_PROP(SynCookie, NothingElseIsTaken, (std::uint32_t irs, std::uint16_t p
 RC_GTEST_PROP(SynCookie, TimestampsKeepTheFactsAndNeverRunAhead, (std::uint32_t clock, bool sack)) {
   SynFacts syn;
   syn.sack_on = sack;
+  syn.ecn = *rc::gen::arbitrary<bool>();
   syn.wscale_on = *rc::gen::arbitrary<bool>();
   syn.wscale = *rc::gen::inRange<std::uint8_t>(0, 15);
   const std::uint32_t stamp = cookie_timestamp(clock, syn);
-  RC_ASSERT(clock - stamp <= 32u);
+  RC_ASSERT(clock - stamp <= 64u);
   SynFacts back;
   read_cookie_timestamp(stamp, back);
   RC_ASSERT(back.timestamps && back.sack_on == sack && back.wscale_on == syn.wscale_on);
+  RC_ASSERT(back.ecn == syn.ecn);
   RC_ASSERT(!syn.wscale_on || back.wscale == syn.wscale);
 }
 

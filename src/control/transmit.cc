@@ -75,7 +75,15 @@ void Control::Impl::send_syn(Attempt& a) {
   const std::uint32_t limit =
       a.listener != kNil ? listeners[a.listener].options.max_segment : a.options.max_segment;
   a.own_mss = own_mss(routes.at(a.route).route.mtu, a.key.remote, limit);
+  // As Linux (tcp_ecn_fallback): something on the way may drop SYNs that ask for ECN.
+  const bool asks = !answer && a.ecn_asked && a.retries == 0;
+  if (!answer && a.ecn_asked && a.retries == 1) {
+    counters.ecn_fallbacks.fetch_add(1, std::memory_order_relaxed);
+  }
   h.flags = answer ? wire::kSyn | wire::kAck : wire::kSyn;
+  if (asks) h.flags |= wire::kEce | wire::kCwr;
+  if (answer && a.ecn_on) h.flags |= wire::kEce;
+  if (a.ect && (asks || a.ecn_on)) h.ecn = wire::kEct0;
   h.seq = a.iss;
   h.ack = answer ? a.irs + 1 : 0;
   h.window = initial_window();
@@ -94,6 +102,7 @@ void Control::Impl::send_attempt_ack(const Attempt& a, std::uint32_t seq, std::u
   wire::TcpSegmentHeader h;
   if (!fill_addresses(a, h)) return;
   h.flags = wire::kAck;
+  if (a.ect && a.ecn_on) h.ecn = wire::kEct0;
   h.seq = seq;
   h.ack = ack;
   const std::uint32_t shift = a.wscale_on ? a.own_wscale : 0;
@@ -110,6 +119,7 @@ void Control::Impl::send_attempt_reset(const Attempt& a) {
   wire::TcpSegmentHeader h;
   if (!fill_addresses(a, h)) return;
   h.flags = wire::kRst | wire::kAck;
+  if (a.ect && a.ecn_on) h.ecn = wire::kEct0;
   h.seq = a.iss + 1;
   h.ack = a.irs + 1;
   counters.out_resets.fetch_add(1, std::memory_order_relaxed);

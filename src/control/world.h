@@ -54,6 +54,8 @@ struct ConnRecord {
                     0;  ///< as ss: unread and unacknowledged bytes; listener: waiting, backlog
   std::uint32_t rx_ring = 0, tx_ring = 0;  ///< ring sizes in bytes
   char congestion[16] = {};
+  std::uint64_t ce_acked = 0;  ///< bytes acknowledged with ECE
+  double alpha = -1;           ///< DCTCP.Alpha of a connection with ECN; -1 = not DCTCP
 };
 
 /// A dump in progress: the asker owns it; control fills it in bounded steps and sets `done` last

@@ -30,6 +30,13 @@ Json listener_json(const control::ConnRecord& record) {
           {"backlog", record.tx_queue}};
 }
 
+/// As ss: ecnseen = the peer has sent something ECN-capable.
+const char* ecn_word(std::uint32_t tcpi_options) {
+  constexpr std::uint32_t kEcn = 8, kEcnSeen = 16;  // TCPI_OPT_ECN, TCPI_OPT_ECN_SEEN
+  if ((tcpi_options & kEcn) == 0) return "off";
+  return (tcpi_options & kEcnSeen) != 0 ? "seen" : "on";
+}
+
 Json connection_json(const control::ConnRecord& record) {
   Json json = {{"local", address_text(record.key.local, record.key.local_port)},
                {"remote", address_text(record.key.remote, record.key.remote_port)},
@@ -42,6 +49,9 @@ Json connection_json(const control::ConnRecord& record) {
   json["rx_queue"] = record.rx_queue;
   json["tx_queue"] = record.tx_queue;
   json["cc"] = std::string(record.congestion, ::strnlen(record.congestion, 16));
+  json["ecn"] = ecn_word(record.info.options);
+  json["ce_acked"] = record.ce_acked;
+  if (record.alpha >= 0) json["dctcp_alpha"] = record.alpha;
   json["pacing_rate"] = record.info.pacing_rate;
   json["mss"] = record.info.snd_mss;
   json["cwnd"] = record.info.snd_cwnd;

@@ -39,6 +39,20 @@ TEST(Json, StateWords) {
   EXPECT_STREQ(state_word(200), "UNKNOWN");
 }
 
+TEST(Json, EcnAsSsShowsIt) {
+  std::vector<ConnRecord> rows = {record(ConnRecord::Kind::kConnection, 1)};
+  rows[0].info.options = 1 | 8;
+  rows[0].ce_acked = 7;
+  rows[0].alpha = 0.25;
+  json shown = json::parse(conns_json(rows, false, false))["conns"][0];
+  EXPECT_EQ(shown["ecn"], "on");
+  EXPECT_EQ(shown["ce_acked"], 7);
+  EXPECT_EQ(shown["dctcp_alpha"], 0.25);
+  rows[0].info.options |= 16;
+  shown = json::parse(conns_json(rows, false, false))["conns"][0];
+  EXPECT_EQ(shown["ecn"], "seen");
+}
+
 TEST(Json, ConnectionsAndListeners) {
   std::vector<ConnRecord> rows = {record(ConnRecord::Kind::kConnection, 1),
                                   record(ConnRecord::Kind::kListener, 10),
@@ -55,6 +69,8 @@ TEST(Json, ConnectionsAndListeners) {
   EXPECT_EQ(without["conns"][0]["pid"], 42);
   EXPECT_EQ(without["conns"][0]["rx_bytes"], 1ull << 40);
   EXPECT_EQ(without["conns"][0]["cc"], "cubic");
+  EXPECT_EQ(without["conns"][0]["ecn"], "off");
+  EXPECT_FALSE(without["conns"][0].contains("dctcp_alpha"));
   ASSERT_EQ(without["listeners"].size(), 1u);
   EXPECT_TRUE(without["listeners"][0]["pid"].is_null());
   EXPECT_FALSE(without.contains("truncated"));

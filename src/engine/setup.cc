@@ -165,6 +165,10 @@ CoreOptions Engine::core_options() const {
   control.syn_cookies = cookies == "never"    ? control::SynCookies::kNever
                         : cookies == "always" ? control::SynCookies::kAlways
                                               : control::SynCookies::kWhenFull;
+  const std::string& ecn = settings_.text("ecn");
+  control.ecn = ecn == "off"       ? control::Ecn::kOff
+                : ecn == "request" ? control::Ecn::kRequest
+                                   : control::Ecn::kAccept;
   control.link_mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(device_.mtu, 65535));
   control.partial_checksum_ok = static_cast<std::uint8_t>(options.datapath.rx_checksum);
   std::snprintf(control.congestion, sizeof control.congestion, "%s", settings_.text("cc").c_str());

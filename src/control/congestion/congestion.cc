@@ -27,6 +27,7 @@ void start_congestion(const Congestion& algorithm, const CongestionSettings& set
                       const Congestion::Sample& sample, CongestionState& state,
                       Congestion::Params& params) {
   algorithm.start(state, settings, sample, params);
+  params.exact_marks = algorithm.needs_ecn;
   if (algorithm.has_rate) return;
   // A pace that was set while queues were long would keep the window from ever being the limit
   // again, so it has to follow the round-trip time in every round.

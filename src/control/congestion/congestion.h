@@ -92,7 +92,8 @@ struct Congestion {
   using Step = void (*)(CongestionState& state, const Sample& sample, Params& params);
 
   std::string_view name;
-  bool has_rate;  ///< it computes the pace itself
+  bool has_rate;   ///< it computes the pace itself
+  bool needs_ecn;  ///< it lives on exact marks (RFC 8257): asks for ECN, echoes as DCTCP
   /// A connection begins, or comes from another algorithm: sets state and parameters.
   void (*start)(CongestionState& state, const CongestionSettings& settings, const Sample& sample,
                 Params& params);
@@ -122,6 +123,9 @@ void set_pace(const CongestionSettings& settings, const Congestion::Sample& samp
 void start_congestion(const Congestion& algorithm, const CongestionSettings& settings,
                       const Congestion::Sample& sample, CongestionState& state,
                       Congestion::Params& params);
+
+/// DCTCP.Alpha; -1 of another algorithm's state.
+double alpha_of(const CongestionState& state);
 
 const Congestion& cubic();
 const Congestion& reno();

@@ -26,7 +26,7 @@ void start(CongestionState& state, const CongestionSettings& settings, const Sam
 
 void keep(CongestionState&, const Sample&, Params&) {}
 
-constexpr Congestion kConstant{"constant", true, start, keep, keep, keep, keep, keep, keep};
+constexpr Congestion kConstant{"constant", true, false, start, keep, keep, keep, keep, keep, keep};
 
 }  // namespace
 

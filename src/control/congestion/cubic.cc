@@ -171,8 +171,8 @@ void on_undo(CongestionState& state, const Sample& sample, Params& params) {
   params.cwnd_cap = kUnlimitedWindow;
 }
 
-constexpr Congestion kCubic{"cubic", false,   start,      on_round, on_rtt,
-                            on_loss, on_loss, on_timeout, on_undo};
+constexpr Congestion kCubic{"cubic", false,   false,   start,      on_round,
+                            on_rtt,  on_loss, on_loss, on_timeout, on_undo};
 
 }  // namespace
 

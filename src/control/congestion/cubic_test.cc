@@ -253,6 +253,22 @@ TEST_F(CubicTest, ALossEndsHyStart) {
   EXPECT_EQ(params.slow_start_divisor, 1u);
 }
 
+// RFC 9438 section 4.6: marks are taken as a loss, with cwnd still on its way down.
+TEST_F(CubicTest, MarksCostAsMuchAsALoss) {
+  EXPECT_EQ(params.ecn_beta, params.loss_beta);
+  round();
+  ssthresh = static_cast<std::uint32_t>(cwnd * 0.7);
+  CongestionState marked = state;
+  Congestion::Params after = params;
+  cubic().on_marks(marked, sample(), after);
+  const double before = cwnd / static_cast<double>(kMss);
+  EXPECT_NEAR(std::get<CubicState>(marked).now.w_max, before, 0.01);
+  lose();
+  EXPECT_EQ(after, params);
+  EXPECT_EQ(std::get<CubicState>(marked).now.w_max, inner().now.w_max);
+  EXPECT_FALSE(after.watch_rtt);
+}
+
 TEST_F(CubicTest, APacedFlowMayTakeStretchAcks) {
   settings.pacing = Pacing::kSlowStart;
   begin();

@@ -30,7 +30,7 @@ void keep(CongestionState&, const Sample& sample, Params& params) {
   params.ssthresh = sample.ssthresh;
 }
 
-constexpr Congestion kDctcp{"dctcp", false, start, on_round, keep, keep, keep, keep, keep};
+constexpr Congestion kDctcp{"dctcp", false, true, start, on_round, keep, keep, keep, keep, keep};
 
 }  // namespace
 

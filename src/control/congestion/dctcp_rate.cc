@@ -50,8 +50,8 @@ void keep(CongestionState&, const Sample& sample, Params& params) {
   params.ssthresh = sample.ssthresh;
 }
 
-constexpr Congestion kDctcpRate{"dctcp-rate", true, start,   on_round, keep,
-                                on_loss,      keep, on_loss, on_undo};
+constexpr Congestion kDctcpRate{"dctcp-rate", true,    true, start,   on_round,
+                                keep,         on_loss, keep, on_loss, on_undo};
 
 }  // namespace
 

@@ -25,6 +25,12 @@ double take_window(MarkMeter& m, const Congestion::Sample& sample) {
   return share;
 }
 
+double alpha_of(const CongestionState& state) {
+  if (const auto* meter = std::get_if<MarkMeter>(&state)) return meter->alpha;
+  if (const auto* rate = std::get_if<DctcpRateState>(&state)) return rate->marks.alpha;
+  return -1;
+}
+
 std::uint16_t mark_beta(const MarkMeter& m) {
   const auto beta = static_cast<std::uint16_t>(std::lround(1024 * (1 - m.alpha / 2)));
   return std::min<std::uint16_t>(beta, 1023);  // marks always cost something

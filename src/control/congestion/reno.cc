@@ -19,7 +19,7 @@ void keep(CongestionState&, const Sample& sample, Params& params) {
   params.ssthresh = sample.ssthresh;
 }
 
-constexpr Congestion kReno{"reno", false, start, keep, keep, keep, keep, keep, keep};
+constexpr Congestion kReno{"reno", false, false, start, keep, keep, keep, keep, keep, keep};
 
 }  // namespace
 

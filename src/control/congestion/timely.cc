@@ -81,8 +81,8 @@ void keep(CongestionState&, const Sample& sample, Params& params) {
   params.ssthresh = sample.ssthresh;
 }
 
-constexpr Congestion kTimely{"timely", true, start,   on_round, keep,
-                             on_loss,  keep, on_loss, on_undo};
+constexpr Congestion kTimely{"timely", true,    false, start,   on_round,
+                             keep,     on_loss, keep,  on_loss, on_undo};
 
 }  // namespace
 

@@ -65,6 +65,16 @@ TEST(Congestion, AChangeOfAlgorithmKeepsTheThreshold) {
   }
 }
 
+TEST(Congestion, OnlyDctcpWantsExactMarks) {
+  shm::for_each_congestion_name([](std::string_view name) {
+    CongestionState state;
+    Congestion::Params params;
+    start_congestion(*find_congestion(name), {}, sample(), state, params);
+    EXPECT_EQ(params.exact_marks, name.starts_with("dctcp")) << name;
+    EXPECT_EQ(alpha_of(state), name.starts_with("dctcp") ? 1.0 : -1.0) << name;
+  });
+}
+
 TEST(Reno, HalvesAndGrowsBySegmentPerWindow) {
   CongestionState state;
   Congestion::Params params;
