@@ -57,6 +57,8 @@ class Impairer {
   /// REQUIRES: `now` never goes back.
   Verdict decide(std::span<const std::uint8_t> frame, Time now);
   const Tally& tally() const { return tally_; }
+  /// The peaks of the tally are those from now on.
+  void forget_peaks() { tally_.peak_queue_frames = tally_.peak_queue_bytes = 0; }
 
  private:
   struct Waiting {

@@ -19,7 +19,9 @@ namespace toe::sim {
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
                       X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died) \
       X(sack_recovery) X(tail_probe) X(probe_repair) X(reordering) X(reorder_wait)               \
-          X(undone_by_time) X(undone_by_dsack) X(without_sack)
+          X(undone_by_time) X(undone_by_dsack) X(without_sack)                                    \
+      X(ecn_negotiated) X(ecn_fallback) X(ce_received) X(ece_received) X(ecn_reduction)           \
+          X(cwr_received) X(dctcp_echo)
 // clang-format on
 
 enum class Mark : std::uint8_t {

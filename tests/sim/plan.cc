@@ -56,6 +56,8 @@ Plan Plan::draw(std::uint64_t seed) {
   static constexpr Nanos kRests[] = {micros(100), millis(2), seconds(1)};
   static constexpr const char* kAlgorithms[] = {"reno", "dctcp", "dctcp-rate", "timely",
                                                 "constant"};
+  static constexpr control::Ecn kEcn[] = {control::Ecn::kRequest, control::Ecn::kRequest,
+                                          control::Ecn::kAccept, control::Ecn::kOff};
   static constexpr control::Pacing kPaces[] = {control::Pacing::kOff, control::Pacing::kOff,
                                                control::Pacing::kSlowStart, control::Pacing::kOn};
   test::Random random(seed);
@@ -80,6 +82,7 @@ Plan Plan::draw(std::uint64_t seed) {
   p.stall = random.chance(0.6) ? 0.003 : 0;
   p.longest_stall = random.pick(kStalls);
   p.ring_rest = random.pick(kRests);
+  p.ecn = random.pick(kEcn);
   return p;
 }
 
@@ -88,7 +91,8 @@ std::string Plan::text() const {
                                            "reset",  "unread",  "linger-zero",  "death"};
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
-      << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "") << ", order seed " << order_seed
+      << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "")
+      << (ecn == control::Ecn::kRequest ? ", ECN" : "") << ", order seed " << order_seed
       << ", rings to " << max_ring << ", " << congestion
       << (pacing == control::Pacing::kOff ? "" : " paced") << ", connections:";
   for (const ConnectionPlan& c : connections) {

@@ -43,6 +43,7 @@ struct Plan {
   bool late_listener = false;
   bool immediate_ack = false;
   bool sack = true;
+  control::Ecn ecn = control::Ecn::kRequest;
   std::uint32_t order_seed = 0;
   std::uint32_t max_ring = 64 * 1024;
   Nanos min_rto = millis(200);

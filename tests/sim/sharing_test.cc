@@ -1,10 +1,9 @@
 // Flows of one engine at a bottleneck of the wire: equal shares of a link that is used.
+#include "sim/sharing.h"
+
 #include <cstdio>
-#include <numeric>
 
 #include <gtest/gtest.h>
-
-#include "sim/simulation.h"
 
 namespace toe::sim {
 namespace {
@@ -15,18 +14,12 @@ constexpr Nanos kMeasured = seconds(60);
 
 // A round trip of 20 ms and a queue of one bandwidth-delay product.
 Plan bottleneck(const char* algorithm, std::size_t flows) {
-  Plan plan;
+  Plan plan = endless_flows(algorithm, flows);
   plan.seed = 7;
-  plan.congestion = algorithm;
-  plan.max_ring = 1u << 20;
   plan.think = micros(20);
   for (netlab::Impairments& side : plan.wire) side.delay = millis(10);
   plan.wire[0].rate = kLink;
   plan.wire[0].queue = {0, kLink / 8 / 50};
-  ConnectionPlan endless;
-  endless.bytes = 1ull << 40;
-  endless.one_way = true;
-  plan.connections.assign(flows, endless);
   return plan;
 }
 
@@ -39,20 +32,12 @@ Result share(const Plan& plan) {
   Result result;
   Simulation simulation(plan);
   EXPECT_EQ(simulation.run_for(kWarmUp), "");
-  const std::vector<std::uint64_t> before = simulation.received();
-  EXPECT_EQ(simulation.run_for(kMeasured), "");
-  double sum = 0, squares = 0;
-  const std::vector<std::uint64_t> after = simulation.received();
-  for (std::size_t i = 0; i < after.size(); ++i) {
-    const auto bytes = static_cast<double>(after[i] - before[i]);
-    sum += bytes;
-    squares += bytes * bytes;
-  }
-  result.fairness = sum * sum / (static_cast<double>(after.size()) * squares);
-  result.use = sum * 8 / (static_cast<double>(kLink) * 60);
+  const Shares shares = shares_of(simulation, kMeasured);
+  result.fairness = shares.fairness;
+  result.use = shares.bytes * 8 / (static_cast<double>(kLink) * 60);
   std::printf(
-      "  %-10s %zu flows: fairness %.3f, use %.3f, lost %llu\n", plan.congestion, after.size(),
-      result.fairness, result.use,
+      "  %-10s %zu flows: fairness %.3f, use %.3f, lost %llu\n", plan.congestion,
+      plan.connections.size(), result.fairness, result.use,
       static_cast<unsigned long long>(simulation.tally(0).dropped_for(netlab::Drop::kQueueFull)));
   return result;
 }

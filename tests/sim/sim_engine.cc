@@ -30,6 +30,7 @@ engine::CoreOptions options_of(const Plan& plan, test::Random& random) {
   o.control.max_time_wait = 256;
   o.control.max_rx_ring_bytes = o.control.max_tx_ring_bytes = plan.max_ring;
   o.control.sack = plan.sack;
+  o.control.ecn = plan.ecn;
   o.control.min_rto = plan.min_rto;
   o.control.ring_rest = plan.ring_rest;
   std::strncpy(o.control.congestion, plan.congestion, sizeof o.control.congestion - 1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 
 #include "wire/parse.h"
 
@@ -20,7 +21,8 @@ Simulation::Simulation(const Plan& plan)
     : plan_(plan),
       random_(plan.seed ^ 0x5eed),
       wire_(kChunks),
-      impairers_{{plan_.wire[0], plan.seed * 2}, {plan_.wire[1], plan.seed * 2 + 1}} {
+      impairers_{{plan_.wire[0], plan.seed * 2}, {plan_.wire[1], plan.seed * 2 + 1}},
+      ecn_check_(std::string_view(plan.congestion).starts_with("dctcp")) {
   const std::uint64_t seed = plan.seed;
   wire_.set_now(clock_.now);
   for (int side = 0; side < 2; ++side) {
@@ -199,12 +201,13 @@ void Simulation::collect_failures() {
 
 /// One line per frame: when, who, which connection, what; SIM_TRACE=1 replays a seed with it.
 void Simulation::print(int from, const wire::TcpSegment& s) const {
-  std::printf("%12.6f %c %5u %s%s%s%s%s seq %u+%u ack %u win %u",
+  std::printf("%12.6f %c %5u %s%s%s%s%s%s%s%s seq %u+%u ack %u win %u",
               static_cast<double>(clock_.now.ns - seconds(1000).ns) / 1e9, from == 0 ? '>' : '<',
               from == 0 ? s.src_port : s.dst_port, (s.flags & wire::kSyn) != 0 ? "S" : "",
               (s.flags & wire::kFin) != 0 ? "F" : "", (s.flags & wire::kRst) != 0 ? "R" : "",
-              (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "", s.seq,
-              s.payload_length, s.ack, s.window);
+              (s.flags & wire::kPsh) != 0 ? "P" : "", (s.flags & wire::kAck) != 0 ? "A" : "",
+              (s.flags & wire::kEce) != 0 ? "E" : "", (s.flags & wire::kCwr) != 0 ? "C" : "",
+              s.ecn != wire::kNotEct ? " ect" : "", s.seq, s.payload_length, s.ack, s.window);
   for (std::uint8_t i = 0; i < s.options.sack_count; ++i) {
     std::printf(" %u-%u", s.options.sack[i].start, s.options.sack[i].end);
   }
@@ -225,7 +228,11 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
   }
   const netlab::Verdict verdict = impairers_[from].decide(bytes, clock_.now);
   netlab::carry_out(verdict, bytes);
-  if (good && verdict.copies != 0 && !verdict.flip.has_value()) check_.passed(from, segment);
+  if (verdict.mark) segment.ecn = wire::kCe;
+  if (good && verdict.copies != 0 && !verdict.flip.has_value()) {
+    check_.passed(from, segment);
+    ecn_check_.passed(from, segment);
+  }
   if (trace_ && verdict.copies == 0) std::printf("             lost\n");
   mark_fate(verdict, plan_.wire[from].delay);
   static_assert(netlab::Verdict::kMaxCopies <= port::Fate::kMaxCopies);
@@ -251,11 +258,13 @@ void Simulation::mark_fate(const netlab::Verdict& verdict, Nanos delay) {
 /// Reads what leaves: what must hold, and marks that only the wire can tell.
 void Simulation::watch(int from, const wire::TcpSegment& s) {
   if (trace_) print(from, s);
-  for (const std::string& wrong : {check_.sent(from, s), engines_[from]->overrun(s)}) {
+  for (const std::string& wrong :
+       {check_.sent(from, s), ecn_check_.sent(from, s), engines_[from]->overrun(s)}) {
     if (!wrong.empty()) fail("an engine " + wrong + " (port " + std::to_string(s.src_port) + ")");
   }
   const std::uint16_t port = from == 0 ? s.src_port : s.dst_port;
-  if (s.flags == wire::kSyn && ++syns_[port] == 2) verdict_.marks.hit(Mark::syn_repeated);
+  const bool syn = (s.flags & (wire::kSyn | wire::kAck)) == wire::kSyn;
+  if (syn && ++syns_[port] == 2) verdict_.marks.hit(Mark::syn_repeated);
   if ((s.flags & wire::kRst) != 0) verdict_.marks.hit(Mark::reset);
   if ((s.flags & wire::kFin) == 0) return;
   Fins& fins = fins_[port];
@@ -290,6 +299,13 @@ void Simulation::collect_marks() {
     m.hit(Mark::undone_by_dsack, d.undone_by_dsack.value());
     m.hit(Mark::ring_switch_rx, d.ring_switches_rx.value());
     m.hit(Mark::ring_switch_tx, d.ring_switches_tx.value());
+    m.hit(Mark::ecn_negotiated, c.ecn_negotiated.load());
+    m.hit(Mark::ecn_fallback, c.ecn_fallbacks.load());
+    m.hit(Mark::ce_received, d.ce_in.value());
+    m.hit(Mark::ece_received, d.ece_in.value());
+    m.hit(Mark::ecn_reduction, d.mark_reductions.value());
+    m.hit(Mark::cwr_received, d.cwr_in.value());
+    m.hit(Mark::dctcp_echo, d.split_acks.value());
     m.hit(Mark::ring_renewed, c.rings_renewed.load());
     m.hit(Mark::keepalive_probe, d.keepalive_probes.value());
     m.hit(Mark::challenge_ack, d.challenge_acks.value());

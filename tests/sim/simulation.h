@@ -11,6 +11,7 @@
 
 #include "netlab/impairer.h"
 #include "port/mem/mem_wire.h"
+#include "sim/ecn_check.h"
 #include "sim/marks.h"
 #include "sim/plan.h"
 #include "sim/sim_engine.h"
@@ -40,6 +41,11 @@ class Simulation {
   /// Bytes that the server has received, by number of the connection.
   std::vector<std::uint64_t> received() const;
   const netlab::Tally& tally(int from) const { return impairers_[from].tally(); }
+  /// The longest queues are those from now on.
+  void forget_peaks() {
+    for (netlab::Impairer& impairer : impairers_) impairer.forget_peaks();
+  }
+  SimEngine& engine(int side) { return *engines_[side]; }
 
  private:
   void wire_up();
@@ -78,6 +84,7 @@ class Simulation {
   std::map<std::uint16_t, Fins> fins_;
   std::map<std::uint16_t, int> syns_;
   WireCheck check_;
+  EcnCheck ecn_check_;
 };
 
 }  // namespace toe::sim
