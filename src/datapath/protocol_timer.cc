@@ -80,7 +80,10 @@ void on_persist(Step& t) {
     s.override_sws = true;
     return;
   }
-  if (s.probes >= kMaxProbes) {
+  if (s.persist_backoff == 0) s.first_rto = t.now;  // the window has just closed
+  // As Linux: TCP_USER_TIMEOUT ends also a peer that answers, but takes nothing (RFC 5482).
+  const bool too_long = s.user_timeout.ns > 0 && t.now - s.first_rto >= s.user_timeout;
+  if (s.probes >= kMaxProbes || (s.persist_backoff != 0 && too_long)) {
     time_out(t);
     return;
   }
@@ -90,6 +93,7 @@ void on_persist(Step& t) {
   t.counters.window_probes.add();
   if (s.persist_backoff < 10) ++s.persist_backoff;
   s.persist_at = t.now + std::min(Nanos{s.rto.ns << s.persist_backoff}, kMaxRto);
+  if (s.user_timeout.ns > 0) s.persist_at = std::min(s.persist_at, s.first_rto + s.user_timeout);
 }
 
 void on_keepalive(Step& t) {
@@ -103,7 +107,11 @@ void on_keepalive(Step& t) {
     s.keepalive_at = t.now + s.keep_interval;
     return;
   }
-  if (s.probes >= s.keep_count) {
+  const bool silent = s.user_timeout.ns > 0  // as Linux: it replaces the count
+                          ? s.probes > 0 && t.now - s.last_heard >= s.user_timeout
+                          : s.probes >= s.keep_count;
+  if (silent) {
+    s.rst_pending = true;  // as Linux: a peer that is back, or behind a broken path, shall know
     time_out(t);
     return;
   }
@@ -124,7 +132,7 @@ void on_timer(Step& t) {
   if (!s.closed && s.persist_at <= t.now) on_persist(t);
   if (!s.closed && s.keepalive_at <= t.now) on_keepalive(t);
   if (s.closed) {
-    t.out.schedule = false;
+    t.out.schedule = s.rst_pending;
     return;
   }
   settle(t);

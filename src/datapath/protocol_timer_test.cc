@@ -122,6 +122,53 @@ TEST(KeepAlive, ProbesAnIdlePeerAndGivesUp) {
   EXPECT_EQ(t.counters.keepalive_probes.value(), 3u);
 }
 
+void set_user_timeout(Script& t, std::uint32_t ms) {
+  AppUpdate u = t.same();
+  u.options_changed = true;
+  u.user_timeout_ms = ms;
+  t.app(u);
+}
+
+TEST(Persist, UserTimeoutEndsAPeerThatAnswersButTakesNothing) {
+  Script t;
+  set_user_timeout(t, 1500);
+  t.recv({.window = 0});
+  t.write(100);
+  for (int i = 0; i < 16; ++i) {
+    t.pass(millis(100));
+    t.recv({.window = 0});
+  }
+  EXPECT_FALSE(t.closed);
+  t.recv({.window = 1000});  // progress: the time begins anew
+  t.recv({.ack = 100, .window = 0});
+  t.write(100);
+  t.pass(millis(1600));
+  EXPECT_FALSE(t.closed);
+  t.recv({.window = 0});
+  t.pass(millis(200));
+  EXPECT_EQ(t.closed, Event::Close::kTimedOut);
+  EXPECT_EQ(t.error, static_cast<std::uint32_t>(ETIMEDOUT));
+}
+
+TEST(KeepAlive, UserTimeoutTakesThePlaceOfTheCount) {
+  Script t;
+  AppUpdate u = t.same();
+  u.options_changed = true;
+  u.keep_idle_s = 1;
+  u.keep_interval_s = 1;
+  u.keep_count = 1;
+  u.user_timeout_ms = 3500;
+  t.app(u);
+  t.set_flags(shm::kKeepAlive);
+  t.pass(millis(3900));
+  EXPECT_FALSE(t.closed);
+  EXPECT_EQ(t.counters.keepalive_probes.value(), 3u);
+  t.take_sent();
+  t.pass(millis(200));
+  EXPECT_EQ(t.closed, Event::Close::kTimedOut);
+  EXPECT_EQ(t.take_sent(), Sent({"RA 0+0 a0"}));  // a peer that is back shall know
+}
+
 TEST(KeepAlive, AnAnswerKeepsItAlive) {
   Script t;
   t.set_flags(shm::kKeepAlive);

@@ -193,7 +193,7 @@ struct ProtocolSlice {
   UrgentState urgent;
   Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
-  Time first_rto;   ///< first timeout of the present series (give-up, RFC 9293 3.8.3)
+  Time first_rto;   ///< first timeout, or probe of a closed window, of the present series
   Nanos keep_idle = seconds(7200);
   Nanos keep_interval = seconds(75);
   Nanos user_timeout{0};

@@ -52,9 +52,11 @@ struct Call {
   int kernel_fd;
   std::uint32_t use = line_of(socket, want).generation.load(std::memory_order_relaxed);
 
-  /// Another thread has closed the socket; its line may be another connection's by now.
+  /// Another thread has closed the socket; its line may be another connection's by now. close()
+  /// itself waits for what was sent, and no thread else can.
   bool over() const {
-    if (socket.fds.load(std::memory_order_relaxed) == 0) return true;
+    const bool closed = socket.fds.load(std::memory_order_relaxed) == 0;
+    if (closed && want != Want::kDrained) return true;
     return want != Want::kAcceptable &&  // the kernel's side lives on
            line_of(socket, want).generation.load(std::memory_order_relaxed) != use;
   }

@@ -220,7 +220,7 @@ void close_socket(Socket& socket) {
   if (alive && socket.waiting.load() != 0) attachment->kick_all();  // they find it closed
   if (alive && socket.role() == Role::kConnection) {
     const std::uint32_t linger = socket.connection.line().linger_s.load();
-    if (linger > 1) {
+    if (linger > 1 && socket.connection.unread() == 0) {  // unread input: an RST, at once
       socket.connection.shut_write();
       Deadline deadline(std::int64_t{linger - 1} * 1'000'000'000);
       wait_for(socket, Want::kDrained, deadline);

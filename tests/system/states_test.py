@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Ends, timeouts and states of a connection: every call answers the same on kernel and engine."""
+import errno
+import select
+import socket
+import struct
+
+import harness
+from agent import LIMIT, compare, outcome, peer_events, settled, tell
+from harness import CLIENT, case, check, receive_exactly
+
+
+def reset(peer):
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def await_fin(peer):
+    check(peer_events(peer, select.POLLRDHUP, LIMIT * 1000), "no end from the program")
+
+
+def drain(peer):
+    data = b""
+    while more := outcome(lambda: peer.recv(1 << 16)):
+        if isinstance(more, str):
+            return len(data), more
+        data += more
+    return len(data), "end"
+
+
+def look(agent):
+    agent("events()")
+    agent("tcp_state()")
+    agent("unread()")
+
+
+def closed_by_the_program_first(agent, peer):
+    agent("tcp_state()")
+    agent("c.shutdown(SHUT_WR)")
+    agent.sent()
+    look(agent)
+    agent("c.send(b'x')")
+    agent("c.shutdown(SHUT_WR)")
+    tell(peer, b"late")
+    look(agent)
+    agent("take()")
+    tell(peer, b"and later")
+    peer.shutdown(socket.SHUT_WR)
+    agent("until(lambda: 'RDHUP' in events())")
+    agent("take()")
+    agent("take()")
+    agent("until(lambda: tcp_state() == 7)")
+    look(agent)
+    agent("c.shutdown(SHUT_WR)")
+    agent("c.send(b'x')")
+    agent("c.getsockopt(SOL_SOCKET, SO_ERROR)")
+
+
+def closed_by_the_peer_first(agent, peer):
+    tell(peer, b"last")
+    peer.shutdown(socket.SHUT_WR)
+    agent("until(lambda: tcp_state() == 8)")
+    look(agent)
+    agent("take(2)")
+    agent("take()")
+    agent("take()")
+    agent("c.send(b'still open')")
+    agent.note("peer takes", receive_exactly(peer, 10))
+    agent("c.shutdown(SHUT_WR)")
+    agent("until(lambda: tcp_state() == 7)")
+    look(agent)
+    agent("c.shutdown(SHUT_RD)")
+    agent("c.send(b'x')")
+    agent.note("peer", drain(peer))
+
+
+def shut_for_reading(agent, peer):
+    tell(peer, b"before")
+    agent("c.shutdown(SHUT_RD)")
+    look(agent)
+    agent("take(3)")
+    tell(peer, b"after")
+    look(agent)
+    agent("take()")
+    agent("take()")
+    agent("c.shutdown(SHUT_RD)")
+    agent("c.send(b'out')")
+    agent.note("peer takes", receive_exactly(peer, 3))
+    agent("c.shutdown(SHUT_WR)")
+    await_fin(peer)
+    agent.note("peer sends", peer.send(b"nobody wants it"))
+    agent.note("peer learns", [bits & select.POLLERR for bits in
+                               peer_events(peer, 0, LIMIT * 1000)])
+    agent("c.close()")
+
+
+def closed_with_unread_input(agent, peer):
+    tell(peer, b"never read")
+    agent("c.send(b'answer')")
+    agent("c.close()")
+    agent.note("peer learns", [bits & select.POLLERR for bits in
+                               peer_events(peer, 0, LIMIT * 1000)])
+    agent.note("peer's error", errno.errorcode[peer.getsockopt(socket.SOL_SOCKET,
+                                                               socket.SO_ERROR)])
+
+
+def reset_by_the_peer(agent, peer):
+    tell(peer, b"unread")
+    reset(peer)
+    agent("until(lambda: 'ERR' in events())")
+    look(agent)
+    agent("c.send(b'x')")
+    agent("c.send(b'x')")
+    agent("c.getsockopt(SOL_SOCKET, SO_ERROR)")
+    agent("take()")
+    agent("c.shutdown(SHUT_WR)")
+    agent("c.getpeername()")
+
+
+def reset_read_first(agent, peer):
+    reset(peer)
+    agent("until(lambda: 'ERR' in events())")
+    agent("take()")
+    agent("take()")
+    agent("c.send(b'x')")
+    look(agent)
+
+
+def reset_error_taken_first(agent, peer):
+    reset(peer)
+    agent("until(lambda: 'ERR' in events())")
+    agent("errno.errorcode[c.getsockopt(SOL_SOCKET, SO_ERROR)]")
+    agent("c.getsockopt(SOL_SOCKET, SO_ERROR)")
+    look(agent)
+    agent("take()")
+    agent("c.send(b'x')")
+
+
+def reset_behind_an_end(agent, peer):
+    peer.shutdown(socket.SHUT_WR)
+    agent("until(lambda: tcp_state() == 8)")
+    reset(peer)
+    agent("until(lambda: 'ERR' in events())")
+    look(agent)
+    agent("c.send(b'x')")
+    agent("c.send(b'x')")
+    agent("take()")
+
+
+def sigpipe(agent, peer):
+    agent("[got := []] and signal.signal(signal.SIGPIPE, lambda *_: got.append(1)) and None")
+    agent("c.shutdown(SHUT_WR)")
+    agent("c.send(b'x')")
+    agent("len(got)")
+    agent("c.send(b'x', MSG_NOSIGNAL)")
+    agent("c.sendmsg([b'x'], [], MSG_NOSIGNAL)")
+    agent("len(got)")
+    peer.shutdown(socket.SHUT_WR)
+
+
+def orphan_delivers(agent, peer):
+    """What was written before close() arrives, however slow the peer is, then the end."""
+    agent("c.setblocking(False)")
+    total = int(agent.ask("fill()"))
+    agent("c.close()")
+    size, how = drain(peer)
+    agent.note("peer", (size == total, how))
+
+
+def linger_waits(agent, peer):
+    """close() waits for the acknowledgement, at most so long."""
+    agent("c.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 1))")
+    total = int(agent.ask("fill()"))
+    took = agent.ask("took(c.close)[1]")
+    check(0.9 < float(took) < 10, f"close() took {took} s")
+    size, how = drain(peer)
+    agent.note("peer", (size == total, how))
+
+
+def linger_ends_with_the_acknowledgement(agent, peer):
+    agent("c.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 30))")
+    agent("c.send(b'quick')")
+    took = agent.ask("took(c.close)[1]")
+    check(float(took) < 10, f"close() took {took} s")
+    agent.note("peer", drain(peer))
+
+
+def linger_with_unread_input(agent, peer):
+    agent("c.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 30))")
+    tell(peer, b"never read")
+    took = agent.ask("took(c.close)[1]")
+    check(float(took) < 10, f"close() took {took} s")
+    agent.note("peer learns", [bits & select.POLLERR for bits in
+                               peer_events(peer, 0, LIMIT * 1000)])
+
+
+def user_timeout_of_a_closed_window(agent, peer):
+    """A peer that answers, but takes nothing, is given up as well."""
+    agent("c.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)")
+    agent.ask("fill()")
+    agent("until(lambda: 'ERR' in events(), 30)")
+    look(agent)
+    agent("errno.errorcode[c.getsockopt(SOL_SOCKET, SO_ERROR)]")
+    agent("take()")
+    agent("c.send(b'x')")
+
+
+def keep_alive_of_a_living_peer(agent, peer):
+    """However short the times, and changed while idle: a peer that answers is kept."""
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
+        agent(f"c.setsockopt(IPPROTO_TCP, {name}, 1)")
+    agent("c.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1000)")
+    agent("c.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)")
+    agent("time.sleep(2.5)")
+    agent("c.setsockopt(IPPROTO_TCP, TCP_KEEPIDLE, 2)")
+    agent("time.sleep(2.5)")
+    look(agent)
+    tell(peer, b"alive")
+    agent("take()")
+
+
+def unconnected(agent, peer):
+    """Of a socket that was never connected, and of one whose connect was refused."""
+    agent("(s := socket()) and None")
+    for how in ("SHUT_RD", "SHUT_WR", "SHUT_RDWR"):
+        agent(f"s.shutdown({how})")
+    agent("s.send(b'x')")
+    agent("s.recv(1)")
+    agent(f"s.connect(('{CLIENT}', 9))")
+    agent("s.getsockopt(SOL_SOCKET, SO_ERROR)")
+    listener = agent.bed.listen(7003)
+    agent("(s := socket()) and None")
+    agent(f"s.connect(('{CLIENT}', 7003))")
+    agent(f"s.connect(('{CLIENT}', 7003))")
+    accepted, _ = listener.accept()
+    agent("s.send(b'hello')")
+    agent.note("peer takes", receive_exactly(accepted, 5))
+    agent("s.close()")
+    agent("(s := socket()) and s.setblocking(False)")
+    agent(f"s.connect_ex(('{CLIENT}', 9)) == errno.EINPROGRESS")
+    agent("select.select([], [s], [], 10)[1] == [s]")
+    agent("errno.errorcode[s.getsockopt(SOL_SOCKET, SO_ERROR)]")
+    agent("s.getsockopt(SOL_SOCKET, SO_ERROR)")
+    agent("s.close()")
+    accepted.close()
+    listener.close()
+    settled(peer)
+
+
+for _play in (closed_by_the_program_first, closed_by_the_peer_first, shut_for_reading,
+              closed_with_unread_input, reset_by_the_peer, reset_read_first,
+              reset_error_taken_first, reset_behind_an_end, sigpipe, orphan_delivers,
+              linger_waits, linger_ends_with_the_acknowledgement, linger_with_unread_input,
+              user_timeout_of_a_closed_window, keep_alive_of_a_living_peer, unconnected):
+    def _case(bed, play=_play):
+        compare(bed, play, counted=play is not unconnected)
+    _case.__name__ = _play.__name__
+    case(_case)
+
+
+harness.main()
