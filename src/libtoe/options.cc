@@ -28,6 +28,20 @@ constexpr int kTcpMd5 = 14;       // TCP_MD5SIG
 constexpr int kTcpMd5Ext = 32;    // TCP_MD5SIG_EXT
 constexpr int kDefaultMss = 536;  // what TCP_MAXSEG shows before it was set
 
+/// Options with an effect that the engine cannot give: who sets one wants the kernel. (Those with a
+/// value that says no more than the default are read back: only_kernel_can.)
+constexpr std::array kKernelOptions = {
+    OptionCall{SOL_SOCKET, SO_ATTACH_FILTER},   OptionCall{SOL_SOCKET, SO_ATTACH_BPF},
+    OptionCall{SOL_SOCKET, SO_BINDTODEVICE},    OptionCall{SOL_SOCKET, SO_ZEROCOPY},
+    OptionCall{SOL_SOCKET, SO_TIMESTAMPING},    OptionCall{SOL_SOCKET, SO_TXTIME},
+    OptionCall{SOL_SOCKET, SO_MAX_PACING_RATE}, OptionCall{IPPROTO_TCP, kTcpMd5},
+    OptionCall{IPPROTO_TCP, kTcpMd5Ext},        OptionCall{IPPROTO_TCP, TCP_NOTSENT_LOWAT},
+    OptionCall{IPPROTO_TCP, TCP_WINDOW_CLAMP},  OptionCall{IPPROTO_TCP, TCP_LINGER2},
+    OptionCall{IPPROTO_TCP, TCP_SAVE_SYN},      OptionCall{IPPROTO_TCP, TCP_REPAIR},
+    OptionCall{IPPROTO_IP, IP_OPTIONS},         OptionCall{IPPROTO_IP, IP_MINTTL},
+    OptionCall{IPPROTO_IPV6, IPV6_MINHOPCOUNT},
+};
+
 int kernel_int(int fd, int level, int name) {
   int value = 0;
   socklen_t length = sizeof(value);
@@ -44,6 +58,7 @@ bool only_kernel_can(int fd, int family) {
   if (kernel_int(fd, IPPROTO_IP, IP_TOS) != 0) return true;
   if (family == AF_INET6 && kernel_int(fd, IPPROTO_IPV6, IPV6_TCLASS) > 0) return true;
   if (kernel_int(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT) != 0) return true;
+  if (kernel_int(fd, SOL_SOCKET, SO_RCVLOWAT) > 1) return true;
   std::array<char, 16> text{};
   socklen_t length = text.size();
   if (libc().getsockopt(fd, IPPROTO_TCP, kTcpUlp, text.data(), &length) == 0 && length > 0 &&
@@ -106,15 +121,15 @@ bool read_options(const Socket& socket, int fd, shm::SocketOptions& out) {
   return true;
 }
 
+bool is_kernel_option(OptionCall call) {
+  return std::any_of(kKernelOptions.begin(), kKernelOptions.end(), [&call](const OptionCall& one) {
+    return one.level == call.level && one.name == call.name;
+  });
+}
+
 void note_option(Socket& socket, OptionCall call, const void*, socklen_t) {
   socket.options_touched.store(true, std::memory_order_relaxed);
-  const bool filter =
-      call.level == SOL_SOCKET &&
-      (call.name == SO_ATTACH_FILTER || call.name == SO_ATTACH_BPF ||
-       call.name == SO_BINDTODEVICE || call.name == SO_ZEROCOPY || call.name == SO_TIMESTAMPING);
-  const bool signature =
-      call.level == IPPROTO_TCP && (call.name == kTcpMd5 || call.name == kTcpMd5Ext);
-  if (filter || signature) socket.needs_kernel.store(true, std::memory_order_relaxed);
+  if (is_kernel_option(call)) socket.needs_kernel.store(true, std::memory_order_relaxed);
 }
 
 int set_fresh_congestion(Socket& socket, const void* value, socklen_t length) {

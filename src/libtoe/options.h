@@ -16,6 +16,8 @@ struct OptionCall {
   int name;
 };
 
+/// An option with an effect that the engine cannot give.
+bool is_kernel_option(OptionCall call);
 /// What the program set on the kernel socket `fd`. False: an option only the kernel can honour.
 bool read_options(const Socket& socket, int fd, shm::SocketOptions& out);
 /// SO_REUSEADDR and SO_REUSEPORT of the kernel socket, which accepted sockets show as well.

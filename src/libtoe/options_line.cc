@@ -190,6 +190,7 @@ int set_tcp_level(Socket& socket, int name, const void* value, socklen_t length)
 }
 
 int set_listener(Socket& socket, OptionCall call, const void* value, socklen_t length) {
+  if (is_kernel_option(call)) return -ENOPROTOOPT;
   if (call.level == SOL_SOCKET && call.name == SO_RCVTIMEO) {
     return set_timeout(socket.settings.recv_timeout_ns, value, length);
   }

@@ -6,8 +6,10 @@ import socket
 import struct
 
 import harness
-from agent import LIMIT, compare, outcome, peer_events, settled, tell
-from harness import CLIENT, case, check, receive_exactly
+from agent import LIMIT, PORT, Agent, compare, outcome, peer_events, settled, tell
+from harness import CLIENT, case, check, need_engine, receive_exactly
+
+REFUSED = ("'EOPNOTSUPP'", "'ENOTSUP'")  # one number
 
 
 def reset(peer):
@@ -245,6 +247,39 @@ def unconnected(agent, peer):
     accepted.close()
     listener.close()
     settled(peer)
+
+
+@case
+def options_only_the_kernel_has(bed):
+    """None of them succeeds without effect: before connect() and listen() the socket stays with the
+    kernel, which --strict refuses; of an offloaded connection they fail."""
+    need_engine()
+    agent = Agent(bed, True)
+    listener = bed.listen(PORT)
+    for option in ("SOL_SOCKET, 47, 1000000", "SOL_SOCKET, SO_RCVLOWAT, 100",
+                   "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384", "IPPROTO_TCP, TCP_WINDOW_CLAMP, 30000",
+                   "IPPROTO_TCP, TCP_LINGER2, 5", "IPPROTO_TCP, TCP_DEFER_ACCEPT, 1"):
+        agent.ask("(s := socket()) and None")
+        check(agent.ask(f"s.setsockopt({option})") == "None", option)
+        answer = agent.ask(f"s.connect(('{CLIENT}', {PORT}))")
+        check(answer in REFUSED, f"{option}: connect {answer}")
+        agent.ask(f"(l := socket()) and l.bind(('0.0.0.0', {PORT}))")
+        agent.ask(f"l.setsockopt({option})")
+        answer = agent.ask("l.listen()")
+        check(answer in REFUSED, f"{option}: listen {answer}")
+        agent.ask("l.close()")
+    with bed.engine_opens():
+        agent.ask("(s := socket()) and None")
+        check(agent.ask(f"s.connect(('{CLIENT}', {PORT}))") == "None", "a plain socket")
+        accepted, _ = listener.accept()
+        for option in ("SOL_SOCKET, 47, 1000000", "SOL_SOCKET, SO_RCVLOWAT, 100",
+                       "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384"):
+            answer = agent.ask(f"s.setsockopt({option})")
+            check(answer == "'ENOPROTOOPT'", f"{option}: {answer}")
+        accepted.close()
+    agent.ask("s.close()")
+    agent.stop()
+    listener.close()
 
 
 for _play in (closed_by_the_program_first, closed_by_the_peer_first, shut_for_reading,
