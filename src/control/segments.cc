@@ -104,7 +104,8 @@ std::uint64_t Segment::contexts_of(ClientId client) const {
 bool Segment::wipe_line(std::uint32_t line, std::uint64_t mask) {
   shm::Line& l = view_.line(line);
   bool found = false;
-  for (auto* w : {&l.rx_interest, &l.tx_interest, &l.hinted_app, &l.hinted_engine}) {
+  for (auto* w :
+       {&l.rx_interest, &l.tx_interest, &l.urgent_interest, &l.hinted_app, &l.hinted_engine}) {
     if ((w->load(kRelaxed) & mask) == 0) continue;
     w->fetch_and(~mask, kRelaxed);
     found = true;

@@ -9,6 +9,7 @@
 #include "libtoe/blocking.h"
 #include "libtoe/epoll.h"
 #include "libtoe/libc.h"
+#include "libtoe/urgent_signal.h"
 #include "libtoe/user_memory.h"
 
 namespace toe::libtoe {
@@ -65,7 +66,10 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
   const RecvMode mode = (flags & MSG_PEEK) != 0    ? RecvMode::kPeek
                         : (flags & MSG_TRUNC) != 0 ? RecvMode::kDiscard
                                                    : RecvMode::kTake;
-  if ((flags & MSG_OOB) != 0) return socket.connection.recv_urgent(into, mode);
+  if ((flags & MSG_OOB) != 0) {
+    arm_urgent_bells();
+    return socket.connection.recv_urgent(into, mode);
+  }
   const bool wait_all = (flags & MSG_WAITALL) != 0 && mode != RecvMode::kPeek;
   Deadline deadline(socket.settings.recv_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;

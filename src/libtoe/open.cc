@@ -14,6 +14,7 @@
 #include "libtoe/limbo.h"
 #include "libtoe/options.h"
 #include "libtoe/stream.h"
+#include "libtoe/urgent_signal.h"
 
 namespace toe::libtoe {
 namespace {
@@ -141,6 +142,7 @@ int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t len
   read_kernel_settings(socket, fd);
   if (!socket.become_connection(*attachment, *answer.segment, answer.line)) return -ENOBUFS;
   socket.connect_pending.store(true);
+  if (socket.owned.load()) follow_owner(socket, fd);
   offload_items(socket, true);
   if (!attachment->client.alive()) end_sockets_of(*attachment);  // died since, without this one
   return finish_connect(socket);

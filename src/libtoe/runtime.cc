@@ -14,6 +14,7 @@
 #include "libtoe/open.h"
 #include "libtoe/socket.h"
 #include "libtoe/stream.h"
+#include "libtoe/urgent_signal.h"
 #include "shm/kernel_reason.h"
 
 namespace toe::libtoe {
@@ -225,6 +226,7 @@ void Runtime::after_fork_child() {
   Socket::unlock_pool();
   Epoll::reset_pool();
   reset_streams();
+  forget_urgent_bells();
   mutex_.reset();
   pid_ = ::getpid();
   Attachment* parents = attachment_.exchange(nullptr);

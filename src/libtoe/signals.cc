@@ -7,6 +7,7 @@
 #include "libtoe/cancel.h"
 #include "libtoe/libc.h"
 #include "libtoe/runtime.h"
+#include "libtoe/urgent_signal.h"
 
 namespace toe::libtoe {
 namespace {
@@ -28,6 +29,7 @@ bool ours_to_watch(int signal) {
 
 // A handler of one argument ignores the other two, as it does when the kernel calls it.
 void on_signal(int signal, siginfo_t* info, void* context) {
+  if (signal == SIGURG) arm_urgent_bells();
   t_ran.fetch_or(bit_of(signal), std::memory_order_relaxed);
   if (const int fd = t_wake_fd.load(std::memory_order_relaxed); fd >= 0) {
     const int saved = errno;

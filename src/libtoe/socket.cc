@@ -28,6 +28,7 @@ void reset(Socket& socket) {
   socket.settings.reuse_port.store(false, std::memory_order_relaxed);
   socket.options_touched.store(false, std::memory_order_relaxed);
   socket.needs_kernel.store(false, std::memory_order_relaxed);
+  socket.owned.store(false, std::memory_order_relaxed);
   socket.congestion[0] = 0;
   socket.backlog = 0;
   socket.connect_pending.store(false, std::memory_order_relaxed);

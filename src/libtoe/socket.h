@@ -62,6 +62,7 @@ class Socket : public File {
   // Fresh sockets and listeners: what the program did to the kernel socket.
   std::atomic<bool> options_touched{false};  ///< setsockopt was called: read options back
   std::atomic<bool> needs_kernel{false};     ///< an option that only the kernel has
+  std::atomic<bool> owned{false};            ///< F_SETOWN was called
   char congestion[16] = {};                  ///< TCP_CONGESTION as set, "" = default
   std::uint32_t backlog = 0;
   std::atomic<std::uint32_t> accept_turn{0};

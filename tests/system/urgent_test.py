@@ -263,9 +263,36 @@ def inherited_by_accept(agent, peer):
     agent("take()")
 
 
+def signal_to_the_owner(agent, peer):
+    agent("signal.signal(signal.SIGURG, lambda *_: urged.append(1)) and None")
+    agent("fcntl.fcntl(c, fcntl.F_SETOWN, os.getpid())")
+    tell(peer, b"plain")
+    agent("len(urged)")
+    for count in range(1, 5):
+        tell(peer, b"U", OOB)
+        agent(f"until(lambda: len(urged) == {count})")
+        tell(peer, b"plain")
+    agent("oob()")
+    agent("len(urged)")
+    agent("fcntl.fcntl(c, fcntl.F_SETOWN, 0)")
+    tell(peer, b"V", OOB)
+    agent("time.sleep(0.2)")
+    agent("len(urged)")
+
+
+def signal_without_handler(agent, peer):
+    agent("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGURG]) and None")
+    agent("fcntl.ioctl(c, 0x8901, struct.pack('i', os.getpid())) and None")  # FIOSETOWN
+    for _ in range(3):
+        tell(peer, b"U", OOB)
+        agent("signal.sigtimedwait([signal.SIGURG], 10).si_signo == signal.SIGURG")
+        agent("oob()")
+
+
 for _play in (byte_beside_the_stream, byte_nobody_takes, newer_bytes_before_reading,
               newer_bytes_at_the_mark, blocking_reads_stop, end_behind, reset_behind,
-              epoll_reports, sent_by_the_program, closed_window, marks_in_a_long_stream):
+              epoll_reports, signal_to_the_owner, signal_without_handler, sent_by_the_program,
+              closed_window, marks_in_a_long_stream):
     def _case(bed, play=_play):
         compare(bed, play)
     _case.__name__ = _play.__name__

@@ -9,6 +9,7 @@
 #include "libtoe/open.h"
 #include "libtoe/options.h"
 #include "libtoe/preload/preload.h"
+#include "libtoe/urgent_signal.h"
 #include "libtoe/user_memory.h"
 
 using toe::libtoe::answer;
@@ -159,6 +160,13 @@ TOE_EXPORT int dup2(int from, int to) noexcept {
 
 namespace {
 
+void note_owner(int fd) {
+  Socket* socket = as_socket(FdTable::get(fd));
+  if (socket == nullptr) return;
+  socket->owned.store(true);
+  if (socket->role() == Role::kConnection) toe::libtoe::follow_owner(*socket, fd);
+}
+
 int control_fd(int fd, int command, void* argument) {
   const int number = static_cast<int>(reinterpret_cast<intptr_t>(argument));
   Socket* socket = offloaded_socket(fd);
@@ -173,6 +181,7 @@ int control_fd(int fd, int command, void* argument) {
     return flags < 0 || socket->settings.nonblocking.load() ? flags : flags & ~O_NONBLOCK;
   }
   const int result = libc().fcntl(fd, command, argument);
+  if (result == 0 && (command == F_SETOWN || command == F_SETOWN_EX)) note_owner(fd);
   if (result >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC)) {
     toe::libtoe::note_dup(fd, result);
   }
@@ -206,5 +215,7 @@ TOE_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
     const int result = socket_ioctl(*socket, request, argument);
     if (result != kLeaveToKernel) return answer(result);
   }
-  return libc().ioctl(fd, request, argument);
+  const int result = libc().ioctl(fd, request, argument);
+  if (result == 0 && (request == FIOSETOWN || request == SIOCSPGRP)) note_owner(fd);
+  return result;
 }
