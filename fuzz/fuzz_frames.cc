@@ -1,7 +1,9 @@
 // Frames from a hostile wire: parse_frame under every checksum policy.
 //
 // First input byte: bits 0-1 the policy, bit 2 "repair the checksums first", so that the fuzzer
-// gets past them. The rest is the frame.
+// gets past them; bits 3-7 say where the frame is cut for a second look at it in several buffers.
+// The rest is the frame.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
@@ -54,6 +56,24 @@ void check_rebuilt(const Frame& frame, const TcpSegment& s) {
   TOE_CHECK(t.options.wscale == s.options.wscale);
 }
 
+/// In several buffers it is the same frame, unless its headers are cut.
+void check_cut(const Frame& frame, std::size_t where, const ParseOptions& options,
+               ParseVerdict whole, const TcpSegment& s) {
+  const std::size_t first = std::min(frame.size(), where * 4);
+  const std::size_t second = std::min(frame.size(), first + where);
+  // Copies of exact size, so that the address sanitizer sees any byte read beyond them.
+  const auto at = [&](std::size_t i) { return frame.begin() + static_cast<long>(i); };
+  const Frame parts[3] = {{at(0), at(first)}, {at(first), at(second)}, {at(second), frame.end()}};
+  const std::span<const std::uint8_t> rest[2] = {parts[1], parts[2]};
+  TcpSegment t;
+  const ParseVerdict verdict = parse_frame(parts[0], rest, options, t);
+  if (verdict == ParseVerdict::kHeadersSplit) return;
+  TOE_CHECK(verdict == whole);
+  if (verdict != ParseVerdict::kOk) return;
+  TOE_CHECK(t.payload_offset == s.payload_offset && t.payload_length == s.payload_length);
+  TOE_CHECK(t.payload_offset <= first && t.partial_checksum == s.partial_checksum);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -68,5 +88,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_segment(frame, segment);
     check_rebuilt(frame, segment);
   }
+  check_cut(frame, data[0] >> 3, {policy}, verdict, segment);
   return 0;
 }

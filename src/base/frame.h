@@ -18,8 +18,8 @@ namespace toe {
 
 inline constexpr std::uint32_t kNoChunk = 0xffffffffu;
 
-/// Bytes [offset, offset + length) of chunk `chunk`. A jumbo frame continues in chunk `next`
-/// (whose descriptor is the pool's, see FramePool::part).
+/// Bytes [offset, offset + length) of chunk `chunk`. A frame longer than a chunk goes on in chunk
+/// `next`, of which the pool knows the bytes (see FramePool::append).
 struct Frame {
   std::uint32_t chunk = kNoChunk;
   std::uint16_t offset = 0;
@@ -40,7 +40,8 @@ class FramePool {
       : memory_(memory),
         chunk_bytes_(chunk_bytes),
         chunks_(static_cast<std::uint32_t>(memory.size() / chunk_bytes)),
-        free_(std::make_unique<std::uint32_t[]>(chunks_)) {
+        free_(std::make_unique<std::uint32_t[]>(chunks_)),
+        parts_(std::make_unique<Frame[]>(chunks_)) {
     for (std::uint32_t i = 0; i < chunks_; ++i) free_[i] = chunks_ - 1 - i;
     free_count_ = chunks_;
   }
@@ -51,12 +52,30 @@ class FramePool {
     return {free_[--free_count_], kHeadroom, 0, kNoChunk};
   }
 
-  /// Takes the frame's chunk back. REQUIRES: frame.valid(), owned by the caller.
+  /// Takes back the frame's chunks, those it goes on in included.
+  /// REQUIRES: frame.valid(), owned by the caller.
   void release(const Frame& frame) {
     TOE_DCHECK(frame.chunk < chunks_ && free_count_ < chunks_);
     free_[free_count_++] = frame.chunk;
+    if (frame.next != kNoChunk) [[unlikely]] {
+      release_parts(frame.next);
+    }
   }
 
+  /// Makes `frame` go on in `part`. REQUIRES: part.next == kNoChunk.
+  void append(Frame& frame, const Frame& part);
+  /// Makes `part` the one behind it. False, and nothing done, if it is the last.
+  ///   Frame part = frame; do { ... bytes(part) ... } while (pool.advance(part));
+  bool advance(Frame& part) const {
+    if (part.next == kNoChunk) return false;
+    part = parts_[part.next];
+    return true;
+  }
+  /// Chunks and bytes of all parts of a frame.
+  std::uint32_t count_parts(const Frame& frame) const;
+  std::uint32_t total_bytes(const Frame& frame) const;
+
+  /// The bytes in the frame's first chunk.
   std::span<std::uint8_t> bytes(const Frame& frame) const {
     return {chunk(frame.chunk) + frame.offset, frame.length};
   }
@@ -70,10 +89,13 @@ class FramePool {
   std::span<std::uint8_t> memory() const { return memory_; }
 
  private:
+  [[gnu::cold, gnu::noinline]] void release_parts(std::uint32_t chunk);
+
   std::span<std::uint8_t> memory_;
   std::uint32_t chunk_bytes_;
   std::uint32_t chunks_;
   std::unique_ptr<std::uint32_t[]> free_;
+  std::unique_ptr<Frame[]> parts_;  ///< by chunk; of chunks that are not the first of a frame
   std::uint32_t free_count_ = 0;
 };
 

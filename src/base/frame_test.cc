@@ -37,5 +37,46 @@ TEST(FramePool, BytesAreTheFramesPartOfItsChunk) {
   EXPECT_EQ(pool.chunk(frame.chunk)[FramePool::kHeadroom + 9], 1);
 }
 
+TEST(FramePool, AFrameGoesOnInFurtherChunks) {
+  std::vector<std::uint8_t> memory(8 * 256);
+  FramePool pool(memory, 256);
+  Frame frame = pool.acquire();
+  frame.length = 100;
+  EXPECT_EQ(pool.count_parts(frame), 1u);
+  std::vector<std::uint32_t> expected = {frame.chunk};
+  for (const int length : {200, 0, 7}) {
+    Frame part = pool.acquire();
+    part.offset = 3;
+    part.length = static_cast<std::uint16_t>(length);
+    pool.append(frame, part);
+    expected.push_back(part.chunk);
+  }
+  EXPECT_EQ(pool.count_parts(frame), 4u);
+  EXPECT_EQ(pool.total_bytes(frame), 307u);
+  std::vector<std::uint32_t> seen;
+  Frame part = frame;
+  do {
+    seen.push_back(part.chunk);
+  } while (pool.advance(part));
+  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(part.length, 7);
+  EXPECT_EQ(pool.bytes(part).data(), pool.chunk(part.chunk) + 3);
+  pool.release(frame);
+  EXPECT_EQ(pool.free_count(), 8u) << "all parts return";
+}
+
+TEST(FramePool, AReusedChunkForgetsWhatItWasPartOf) {
+  std::vector<std::uint8_t> memory(2 * 256);
+  FramePool pool(memory, 256);
+  Frame frame = pool.acquire();
+  pool.append(frame, pool.acquire());
+  pool.release(frame);
+  const Frame again = pool.acquire();
+  EXPECT_EQ(pool.count_parts(again), 1u);
+  Frame second = again;
+  pool.append(second, pool.acquire());
+  EXPECT_EQ(pool.count_parts(second), 2u);
+}
+
 }  // namespace
 }  // namespace toe

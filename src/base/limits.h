@@ -7,7 +7,9 @@
 
 namespace toe {
 
-inline constexpr std::uint32_t kBurst = 64;               ///< frames or hints taken per walk
+inline constexpr std::uint32_t kBurst = 64;  ///< frames or hints taken per walk
+/// Chunks per frame: 9,216 bytes of IP fit 2 KiB chunks, of which the kernel fills 1,792 bytes.
+inline constexpr std::uint32_t kMaxFrameChunks = 6;
 inline constexpr std::uint32_t kDefaultMaxFlows = 65536;  ///< connections per engine
 inline constexpr std::uint32_t kMaxSegments = 1024;       ///< shared memory segments per engine
 inline constexpr std::uint32_t kMaxListeners = 4096;

@@ -9,7 +9,7 @@ using wire::SeqNum;
 void Control::Impl::on_frame(Frame frame) {
   wire::TcpSegment s;
   const wire::ParseOptions how{static_cast<wire::RxChecksum>(options.partial_checksum_ok)};
-  const bool good = wire::parse_frame(links.frames.bytes(frame), how, s) == wire::ParseVerdict::kOk;
+  const bool good = wire::parse_frame(links.frames, frame, how, s) == wire::ParseVerdict::kOk;
   if (good && on_segment(s, frame)) return;
   links.frames.release(frame);
 }

@@ -128,12 +128,12 @@ std::size_t Pipeline::Impl::tx_protocol(Time now) {
 
 /// False when no frame is left. Otherwise the flow was asked for its next segment.
 bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
-  item.frame = frames.acquire();
-  if (!item.frame.valid()) {
+  if (frames.free_count() < kMaxFrameChunks) {  // the segment may need so many
     counters.drops.no_frame.add();
     schedule(flow, now);
     return false;
   }
+  item.frame = frames.acquire();
   item.walk = Walk::kTx;
   item.flow = flow;
   item.out = Outcome{};
@@ -147,12 +147,30 @@ bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
   if (item.out.transmit) {
     const std::uint32_t bytes = item.out.payload_length;
     if (bytes != 0) scheduler.pace(flow, bytes, s.cc.pacing_bytes_per_s, now);
+    if (bytes > one_chunk) [[unlikely]] {
+      add_chunks(item.frame, bytes);
+    }
   } else {
     frames.release(item.frame);
     raise(flow, item.out, now);
   }
   if (item.out.schedule) schedule(flow, now);
   return true;
+}
+
+/// Gives a frame the chunks that `payload` bytes need; each has as much length as it takes of them.
+/// REQUIRES: kMaxFrameChunks - 1 chunks are free.
+void Pipeline::Impl::add_chunks(Frame& frame, std::uint32_t payload) {
+  const std::uint32_t chunk = frames.chunk_bytes();
+  TOE_CHECK(payload - one_chunk <= (kMaxFrameChunks - 1) * chunk);
+  frame.length = static_cast<std::uint16_t>(one_chunk);
+  for (std::uint32_t left = payload - one_chunk; left > 0;) {
+    Frame part = frames.acquire();
+    part.offset = 0;
+    part.length = static_cast<std::uint16_t>(std::min(left, chunk));
+    left -= part.length;
+    frames.append(frame, part);
+  }
 }
 
 void Pipeline::Impl::tx_post_dma(std::size_t count) {

@@ -33,6 +33,8 @@ struct Pipeline::Impl {
       : protocol_options{options.immediate_ack, options.delayed_ack},
         pools(std::min(static_cast<std::uint32_t>(links.flows.size()), kRecoveryRecords)),
         frames(links.frames),
+        one_chunk(links.frames.chunk_bytes() - FramePool::kHeadroom -
+                  static_cast<std::uint32_t>(wire::kMaxHeaderBytes)),
         flows(links.flows),
         table(links.table),
         commands(links.commands),
@@ -53,6 +55,7 @@ struct Pipeline::Impl {
   bool tx(Time now);
   std::size_t tx_protocol(Time now);
   bool tx_one(FlowId flow, Work& work, Time now);
+  [[gnu::cold, gnu::noinline]] void add_chunks(Frame& frame, std::uint32_t payload);
   void tx_post_dma(std::size_t count);
   void tx_leave(Time now);
   bool hc(Time now);
@@ -88,6 +91,7 @@ struct Pipeline::Impl {
   ProtocolOptions protocol_options;
   RecoveryPools pools;
   FramePool& frames;
+  const std::uint32_t one_chunk;  ///< payload that surely fits one chunk with its headers
   std::span<flow::Flow> flows;
   flow::FlowTable& table;
   flow::CommandRing& commands;

@@ -20,7 +20,8 @@ namespace toe::datapath {
 void receive_payload(const Work& work, const Copy& copy, const FramePool& frames,
                      std::uint8_t* base);
 
-/// Ring to frame, then the header; sets the frame's length.
+/// Ring to frame, then the header; sets the frame's length. A frame that does not fit a chunk comes
+/// with the chunks it goes on in, each with as much length as it has to take of the payload.
 void transmit_payload(Work& work, const Copy& copy, const FramePool& frames,
                       const std::uint8_t* base);
 

@@ -16,8 +16,7 @@ void prefetch(const flow::Flow& flow) {
 
 StagePre::Verdict StagePre::process(Work& work) const {
   wire::TcpSegment segment;
-  const wire::ParseVerdict verdict =
-      wire::parse_frame(frames_.bytes(work.frame), options_, segment);
+  const wire::ParseVerdict verdict = wire::parse_frame(frames_, work.frame, options_, segment);
   counters_.parse[static_cast<std::size_t>(verdict)].add();
   if (verdict != wire::ParseVerdict::kOk) return Verdict::kDrop;
   if (segment.partial_checksum) counters_.partial_checksums.add();

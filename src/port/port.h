@@ -37,6 +37,9 @@ struct PortCaps {
   bool partial_checksum = false;  ///< received frames may carry only the pseudo-header sum
   bool zero_copy = false;
   bool generic = false;  ///< the driver has no XDP of its own
+
+  /// Longest IP packet whose frame fits, with two VLAN tags; the device's MTU may be larger.
+  std::uint32_t max_mtu() const { return max_frame - 14 - 8; }
 };
 
 /// Counted since the port was opened. `rx_` drops never reached the worker.
@@ -45,7 +48,7 @@ struct PortStats {
   std::uint64_t rx_bytes = 0;
   std::uint64_t rx_dropped_full = 0;     ///< receive ring full: the worker was too slow
   std::uint64_t rx_dropped_no_fill = 0;  ///< no empty chunk offered: the pool ran dry
-  std::uint64_t rx_dropped_jumbo = 0;    ///< frames in several chunks, not supported
+  std::uint64_t rx_dropped_jumbo = 0;    ///< frames of more than kMaxFrameChunks chunks
   std::uint64_t rx_dropped_other = 0;    ///< refused by the kernel for another reason
   std::uint64_t tx_frames = 0;
   std::uint64_t tx_bytes = 0;

@@ -1,8 +1,10 @@
 #include "wire/parse.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "base/limits.h"
 #include "wire/format.h"
 
 namespace toe::wire {
@@ -17,7 +19,52 @@ struct Upper {
   std::uint16_t protocol = 0;  ///< Ethernet type or IP protocol
 };
 
-Verdict parse_ethernet(Bytes frame, TcpSegment& out, Upper& upper) {
+// Where the bytes behind the parsed buffer are. The parser is compiled for each of the two, so that
+// a frame in one buffer, the common case, pays nothing for the other.
+
+/// Nowhere: the frame is in one buffer.
+struct OneBuffer {
+  static constexpr std::size_t beyond = 0;
+  /// Whether the frame has `length` bytes from the front of `packet` on; `here`: of these, so many
+  /// lie in the parsed buffer, the others `beyond`.
+  static bool covers(Bytes packet, std::size_t length, std::size_t& here) {
+    here = length;
+    return length <= packet.size();
+  }
+  /// Sum of `bytes` and of those beyond.
+  static std::uint32_t sum(Bytes bytes) { return checksum_partial(bytes.data(), bytes.size()); }
+  /// The verdict on a header that does not end in the parsed buffer.
+  static Verdict cut(Verdict verdict) { return verdict; }
+};
+
+/// In the buffers `rest`.
+struct SeveralBuffers {
+  std::span<const Bytes> rest;
+  std::size_t rest_bytes = 0;
+  std::size_t beyond = 0;  ///< bytes of the packet in `rest`
+
+  bool covers(Bytes packet, std::size_t length, std::size_t& here) {
+    here = std::min(length, packet.size());
+    beyond = length - here;
+    return beyond <= rest_bytes;
+  }
+  std::uint32_t sum(Bytes bytes) const {
+    std::uint32_t sum = checksum_partial(bytes.data(), bytes.size());
+    std::size_t done = bytes.size();
+    std::size_t left = beyond;
+    for (const Bytes& part : rest) {
+      const std::size_t n = std::min(left, part.size());
+      sum = checksum_append(sum, done, checksum_partial(part.data(), n));
+      done += n;
+      left -= n;
+    }
+    return sum;
+  }
+  static Verdict cut(Verdict) { return Verdict::kHeadersSplit; }
+};
+
+// Used by both parsers, and still a part of each.
+[[gnu::always_inline]] inline Verdict parse_ethernet(Bytes frame, TcpSegment& out, Upper& upper) {
   if (frame.size() < kEthernetBytes) return Verdict::kTooShort;
   const std::uint8_t* at = frame.data();
   std::memcpy(out.eth_dst.bytes.data(), at, 6);
@@ -53,14 +100,17 @@ bool v6_source_possible(const IpAddr& a) {
   return a.bytes[0] != 0xff && !unspecified_or_loopback && !a.is_v4();
 }
 
-Verdict parse_ipv4(Bytes packet, TcpSegment& out, Upper& upper) {
+template <typename Where>
+Verdict parse_ipv4(Bytes packet, Where& where, TcpSegment& out, Upper& upper) {
   if (packet.size() < kIpv4Bytes) return Verdict::kTooShort;
   const std::uint8_t* at = packet.data();
   if ((at[0] >> 4) != 4) return Verdict::kBadIpVersion;
   const std::size_t header = (at[0] & 0x0fu) * 4u;
   const std::size_t total = load16(at + 2);
   if (header < kIpv4Bytes || header > total) return Verdict::kBadIpHeaderLength;
-  if (total > packet.size()) return Verdict::kBadIpTotalLength;
+  std::size_t here = 0;
+  if (!where.covers(packet, total, here)) return Verdict::kBadIpTotalLength;
+  if (header > here) return where.cut(Verdict::kBadIpHeaderLength);
   if (checksum_partial(at, header) != 0xffff) return Verdict::kBadIpChecksum;
 
   out.ecn = at[1] & 3u;
@@ -72,7 +122,7 @@ Verdict parse_ipv4(Bytes packet, TcpSegment& out, Upper& upper) {
   const std::uint16_t fragment = load16(at + 6);
   if ((fragment & kIpFragmentOffset) != 0) return Verdict::kFragmentLater;
   if ((fragment & kIpMoreFragments) != 0) return Verdict::kFragmentFirst;
-  upper = {packet.subspan(header, total - header), at[9]};
+  upper = {packet.subspan(header, here - header), at[9]};
   return Verdict::kOk;
 }
 
@@ -98,12 +148,16 @@ bool is_extension(std::uint16_t protocol) {
          protocol == kProtoDestination;
 }
 
-Verdict parse_ipv6(Bytes packet, TcpSegment& out, Upper& upper) {
+template <typename Where>
+Verdict parse_ipv6(Bytes packet, Where& where, TcpSegment& out, Upper& upper) {
   if (packet.size() < kIpv6Bytes) return Verdict::kTooShort;
   const std::uint8_t* at = packet.data();
   if ((at[0] >> 4) != 6) return Verdict::kBadIpVersion;
   const std::size_t length = load16(at + 4);
-  if (length == 0 || length > packet.size() - kIpv6Bytes) return Verdict::kBadIpTotalLength;
+  std::size_t here = 0;
+  if (length == 0 || !where.covers(packet.subspan(kIpv6Bytes), length, here)) {
+    return Verdict::kBadIpTotalLength;
+  }
 
   out.ecn = (at[1] >> 4) & 3u;
   out.src = IpAddr::v6(at + 8);
@@ -111,10 +165,11 @@ Verdict parse_ipv6(Bytes packet, TcpSegment& out, Upper& upper) {
   if (out.dst.bytes[0] == 0xff) return Verdict::kNotUnicast;
   if (!v6_source_possible(out.src) || !v6_source_possible(out.dst)) return Verdict::kBadAddress;
 
-  upper = {packet.subspan(kIpv6Bytes, length), at[6]};
+  upper = {packet.subspan(kIpv6Bytes, here), at[6]};
   for (int walked = 0; is_extension(upper.protocol); ++walked) {
     if (walked == kMaxExtensionHeaders) return Verdict::kBadExtensionHeader;
     const Verdict verdict = skip_extension(upper);
+    if (verdict == Verdict::kBadExtensionHeader) return where.cut(verdict);
     if (verdict != Verdict::kOk) return verdict;
   }
   return Verdict::kOk;
@@ -161,7 +216,7 @@ void clear_options(TcpOptions& out) {
   out.tsval = out.tsecr = 0;
 }
 
-Verdict parse_options(Bytes bytes, bool syn, TcpOptions& out) {
+[[gnu::always_inline]] inline Verdict parse_options(Bytes bytes, bool syn, TcpOptions& out) {
   clear_options(out);
   const std::uint8_t* at = bytes.data();
   const std::uint8_t* const end = at + bytes.size();
@@ -183,17 +238,19 @@ Verdict parse_options(Bytes bytes, bool syn, TcpOptions& out) {
   return Verdict::kOk;
 }
 
-Verdict check_tcp_checksum(Bytes bytes, const ParseOptions& options, TcpSegment& out) {
+template <typename Where>
+Verdict check_tcp_checksum(Bytes bytes, const Where& where, const ParseOptions& options,
+                           TcpSegment& out) {
   out.partial_checksum = false;
   if (options.checksum == RxChecksum::kTrust) return Verdict::kOk;
   const std::uint64_t pseudo =
-      pseudo_address_sum(out.src, out.dst) + pseudo_length_sum(bytes.size());
+      pseudo_address_sum(out.src, out.dst) + pseudo_length_sum(bytes.size() + where.beyond);
   if (options.checksum == RxChecksum::kAcceptPartial &&
       load_raw<std::uint16_t>(&bytes[16]) == checksum_fold(pseudo)) {
     out.partial_checksum = true;
     return Verdict::kOk;
   }
-  const std::uint64_t sum = pseudo + checksum_partial(bytes.data(), bytes.size());
+  const std::uint64_t sum = pseudo + where.sum(bytes);
   return checksum_fold(sum) == 0xffff ? Verdict::kOk : Verdict::kBadTcpChecksum;
 }
 
@@ -202,12 +259,14 @@ bool flags_possible(std::uint8_t flags) {
   return control != 0 && ((flags & kSyn) == 0 || (flags & (kFin | kRst)) == 0);
 }
 
-Verdict parse_tcp(Bytes bytes, const ParseOptions& options, TcpSegment& out) {
+template <typename Where>
+Verdict parse_tcp(Bytes bytes, const Where& where, const ParseOptions& options, TcpSegment& out) {
   if (bytes.size() < kTcpBytes) return Verdict::kTooShort;
   const std::uint8_t* at = bytes.data();
   const std::size_t header = (at[12] >> 4) * 4u;
-  if (header < kTcpBytes || header > bytes.size()) return Verdict::kBadDataOffset;
-  const Verdict sum = check_tcp_checksum(bytes, options, out);
+  if (header < kTcpBytes) return Verdict::kBadDataOffset;
+  if (header > bytes.size()) return where.cut(Verdict::kBadDataOffset);
+  const Verdict sum = check_tcp_checksum(bytes, where, options, out);
   if (sum != Verdict::kOk) return sum;
 
   out.src_port = load16(at);
@@ -217,37 +276,62 @@ Verdict parse_tcp(Bytes bytes, const ParseOptions& options, TcpSegment& out) {
   out.flags = at[13];
   out.window = load16(at + 14);
   out.urgent = load16(at + 18);
-  out.payload_length = static_cast<std::uint16_t>(bytes.size() - header);
+  out.payload_length = static_cast<std::uint16_t>(bytes.size() + where.beyond - header);
   if (out.src_port == 0 || out.dst_port == 0) return Verdict::kBadPort;
   if (!flags_possible(out.flags)) return Verdict::kBadFlags;
   return parse_options(bytes.subspan(kTcpBytes, header - kTcpBytes), (out.flags & kSyn) != 0,
                        out.options);
 }
 
-}  // namespace
-
-ParseVerdict parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& options,
-                         TcpSegment& out) {
+template <typename Where>
+Verdict parse(Bytes frame, Where where, const ParseOptions& options, TcpSegment& out) {
   Upper ip;
   Upper tcp;
   Verdict verdict = parse_ethernet(frame, out, ip);
   if (verdict != Verdict::kOk) return verdict;
   if (ip.protocol == kEtherIpv4) {
-    verdict = parse_ipv4(ip.bytes, out, tcp);
+    verdict = parse_ipv4(ip.bytes, where, out, tcp);
   } else if (ip.protocol == kEtherIpv6) {
-    verdict = parse_ipv6(ip.bytes, out, tcp);
+    verdict = parse_ipv6(ip.bytes, where, out, tcp);
   } else {
     return Verdict::kNotIp;
   }
   if (verdict != Verdict::kOk) return verdict;
   if (tcp.protocol != kProtoTcp) return Verdict::kNotTcp;
 
-  verdict = parse_tcp(tcp.bytes, options, out);
+  verdict = parse_tcp(tcp.bytes, where, options, out);
   if (verdict != Verdict::kOk) return verdict;
-  const auto end = static_cast<std::size_t>(tcp.bytes.data() - frame.data()) + tcp.bytes.size();
+  const auto end =
+      static_cast<std::size_t>(tcp.bytes.data() - frame.data()) + tcp.bytes.size() + where.beyond;
   if (end > 0xffff) return Verdict::kBadIpTotalLength;  // offsets are 16-bit
   out.payload_offset = static_cast<std::uint16_t>(end - out.payload_length);
   return Verdict::kOk;
+}
+
+}  // namespace
+
+ParseVerdict parse_frame(Bytes frame, const ParseOptions& options, TcpSegment& out) {
+  return parse(frame, OneBuffer{}, options, out);
+}
+
+ParseVerdict parse_frame(Bytes first, std::span<const Bytes> rest, const ParseOptions& options,
+                         TcpSegment& out) {
+  SeveralBuffers where;
+  where.rest = rest;
+  for (const Bytes& part : rest) where.rest_bytes += part.size();
+  const Verdict verdict = parse(first, where, options, out);
+  return verdict == Verdict::kTooShort ? Verdict::kHeadersSplit : verdict;
+}
+
+ParseVerdict parse_parts(const FramePool& pool, const Frame& frame, const ParseOptions& options,
+                         TcpSegment& out) {
+  std::array<Bytes, kMaxFrameChunks - 1> rest;
+  std::size_t count = 0;
+  for (Frame part = frame; pool.advance(part);) {
+    if (count == rest.size()) return Verdict::kTooManyParts;
+    rest[count++] = pool.bytes(part);
+  }
+  return parse_frame(pool.bytes(frame), std::span(rest).first(count), options, out);
 }
 
 namespace {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/frame.h"
 #include "wire/segment.h"
 
 namespace toe::wire {
@@ -48,6 +49,22 @@ inline constexpr std::size_t kParseVerdicts = 1
 /// skipped.
 ParseVerdict parse_frame(std::span<const std::uint8_t> frame, const ParseOptions& options,
                          TcpSegment& out);
+
+/// The same for a frame in several buffers. The headers must end in `first`.
+ParseVerdict parse_frame(std::span<const std::uint8_t> first,
+                         std::span<const std::span<const std::uint8_t>> rest,
+                         const ParseOptions& options, TcpSegment& out);
+
+/// The same for a frame of the pool, in however many chunks.
+[[gnu::cold, gnu::noinline]] ParseVerdict parse_parts(const FramePool& pool, const Frame& frame,
+                                                      const ParseOptions& options, TcpSegment& out);
+inline ParseVerdict parse_frame(const FramePool& pool, const Frame& frame,
+                                const ParseOptions& options, TcpSegment& out) {
+  if (frame.next != kNoChunk) [[unlikely]] {
+    return parse_parts(pool, frame, options, out);
+  }
+  return parse_frame(pool.bytes(frame), options, out);
+}
 
 /// Name used in statistics ("ok" or as in drop_reason.def), and a sentence for a person.
 const char* verdict_name(ParseVerdict verdict);

@@ -460,5 +460,103 @@ TEST(ParseVerdictText, EveryVerdictHasANameOfItsOwn) {
   EXPECT_STREQ(verdict_name(ParseVerdict::kBadOption), "bad_option");
 }
 
+// --- Frames in several buffers ---
+
+/// `frame` cut at the given places, each part a copy of exact size.
+std::vector<FrameBytes> cut(const FrameBytes& frame, std::vector<std::size_t> places) {
+  std::vector<FrameBytes> parts;
+  std::size_t from = 0;
+  places.push_back(frame.size());
+  for (const std::size_t to : places) {
+    parts.emplace_back(frame.begin() + static_cast<long>(from),
+                       frame.begin() + static_cast<long>(to));
+    from = to;
+  }
+  return parts;
+}
+
+ParseVerdict parse_cut(const FrameBytes& frame, const std::vector<std::size_t>& places,
+                       TcpSegment& out) {
+  const auto parts = cut(frame, places);
+  const std::vector<std::span<const std::uint8_t>> rest(parts.begin() + 1, parts.end());
+  return parse_frame(parts[0], rest, {}, out);
+}
+
+TEST(ParseParts, CutAnywhereBehindTheHeadersItIsTheSameSegment) {
+  for (const bool ipv6 : {false, true}) {
+    TcpSegmentHeader h = test_header(ipv6);
+    h.options.has_timestamp = true;
+    FrameBytes frame = test_frame(h, std::string(301, 'x') + "odd");
+    frame.resize(frame.size() + 9, 0xee);  // what lies behind the IP length is nobody's
+    TcpSegment whole;
+    ASSERT_EQ(parse(frame, whole), ParseVerdict::kOk);
+    for (std::size_t first = 0; first <= frame.size(); ++first) {
+      const bool split = first < whole.payload_offset;
+      for (const std::size_t second : {first, (first + frame.size()) / 2, frame.size()}) {
+        TcpSegment out;
+        ASSERT_EQ(parse_cut(frame, {first, second}, out),
+                  split ? ParseVerdict::kHeadersSplit : ParseVerdict::kOk)
+            << first << ' ' << second;
+        if (split) continue;
+        ASSERT_EQ(out.payload_offset, whole.payload_offset);
+        ASSERT_EQ(out.payload_length, whole.payload_length);
+        ASSERT_EQ(out.options.tsval, whole.options.tsval);
+      }
+    }
+  }
+}
+
+TEST(ParseParts, ExtensionHeadersAndOptionsMustEndInTheFirstToo) {
+  TcpSegment out;
+  const FrameBytes extended = with_extension(kProtoDestination, {kProtoTcp, 0, 0, 0, 0, 0, 0, 0});
+  EXPECT_EQ(parse_cut(extended, {kTcp6 + 4}, out), ParseVerdict::kHeadersSplit);
+  EXPECT_EQ(parse_cut(extended, {kTcp6 + 8 + kTcpBytes}, out), ParseVerdict::kOk);
+  FrameBytes optional = test_frame(test_header());
+  optional.insert(optional.begin() + kTcp, 8, 1);
+  optional[kIp] = 0x47;
+  store16(&optional[kIp + 2], static_cast<std::uint16_t>(optional.size() - kIp));
+  fix_ip_checksum(optional);
+  EXPECT_EQ(parse_cut(optional, {kTcp + 4}, out), ParseVerdict::kHeadersSplit);
+  EXPECT_EQ(parse_cut(optional, {optional.size()}, out), ParseVerdict::kOk);
+}
+
+TEST(ParseParts, WrongBytesInAnyPartAreFound) {
+  const FrameBytes good = test_frame(test_header(), std::string(90, 'y'));
+  for (std::size_t at = kTcp + kTcpBytes; at < good.size(); ++at) {
+    FrameBytes bad = good;
+    bad[at] ^= 0x10;
+    TcpSegment out;
+    ASSERT_EQ(parse_cut(bad, {kTcp + kTcpBytes + 11, good.size() - 20}, out),
+              ParseVerdict::kBadTcpChecksum);
+  }
+}
+
+TEST(ParseParts, AnIpLengthBeyondAllPartsIsRefused) {
+  FrameBytes frame = test_frame(test_header(), std::string(90, 'y'));
+  frame.pop_back();
+  TcpSegment out;
+  EXPECT_EQ(parse_cut(frame, {80, 100}, out), ParseVerdict::kBadIpTotalLength);
+}
+
+TEST(ParseParts, OfAPoolAreBoundedInNumber) {
+  std::vector<std::uint8_t> memory(8 * 256);
+  FramePool pool(memory, 256);
+  const FrameBytes bytes = test_frame(test_header(), std::string(5, 'z'));
+  Frame frame = pool.acquire();
+  frame.length = static_cast<std::uint16_t>(bytes.size() - 5);
+  std::copy_n(bytes.begin(), frame.length, pool.bytes(frame).begin());
+  TcpSegment out;
+  for (std::size_t i = 5; i > 0; --i) {
+    Frame part = pool.acquire();
+    part.length = 1;
+    pool.bytes(part)[0] = bytes[bytes.size() - i];
+    pool.append(frame, part);
+  }
+  EXPECT_EQ(parse_frame(pool, frame, {}, out), ParseVerdict::kOk);
+  EXPECT_EQ(out.payload_length, 5);
+  pool.append(frame, pool.acquire());
+  EXPECT_EQ(parse_frame(pool, frame, {}, out), ParseVerdict::kTooManyParts);
+}
+
 }  // namespace
 }  // namespace toe::wire

@@ -179,6 +179,29 @@ class Bench {
         h, {bytes, payload.size()}, {frames.chunk(f.chunk) + f.offset, kChunk - f.offset}));
     return f;
   }
+  /// A frame that is put into several chunks: `first` bytes into the first one, `further` into each
+  /// of the others.
+  Frame frame_in_parts(const wire::TcpSegmentHeader& h, std::string_view payload, std::size_t first,
+                       std::size_t further) {
+    std::vector<std::uint8_t> bytes(wire::kMaxHeaderBytes + payload.size());
+    const auto* from = reinterpret_cast<const std::uint8_t*>(payload.data());
+    bytes.resize(wire::build_segment(h, {from, payload.size()}, bytes));
+    Frame whole;
+    for (std::size_t done = 0; done < bytes.size();) {
+      Frame part = frames.acquire();
+      TOE_CHECK(part.valid());
+      part.length =
+          static_cast<std::uint16_t>(std::min(done == 0 ? first : further, bytes.size() - done));
+      std::copy_n(&bytes[done], part.length, frames.bytes(part).data());
+      done += part.length;
+      if (whole.valid()) {
+        frames.append(whole, part);
+      } else {
+        whole = part;
+      }
+    }
+    return whole;
+  }
   /// A data segment of connection n at a position of its stream.
   Frame data(std::uint32_t n, std::uint64_t position, std::string_view payload,
              std::uint64_t ack = 0) {
@@ -195,6 +218,7 @@ class Bench {
     std::uint8_t flags;
     std::uint16_t window;
     std::string payload;
+    std::uint32_t parts;
   };
   /// HC and TX walks until nothing more leaves; what left.
   std::vector<Sent> walk() {
@@ -210,11 +234,14 @@ class Bench {
   void take_out(std::vector<Sent>& sent) {
     for (const Frame& f : pipeline.out()) {
       wire::TcpSegment s;
-      const auto bytes = frames.bytes(f);
-      TOE_CHECK(wire::parse_frame(bytes, {}, s) == wire::ParseVerdict::kOk);
+      TOE_CHECK(wire::parse_frame(frames, f, {}, s) == wire::ParseVerdict::kOk);
+      std::string bytes;
+      Frame part = f;
+      do {
+        bytes.append(frames.bytes(part).begin(), frames.bytes(part).end());
+      } while (frames.advance(part));
       sent.push_back({s.dst_port - 1000u, s.seq - kIss - 1, s.ack - kIrs - 1, s.flags, s.window,
-                      std::string(bytes.begin() + s.payload_offset,
-                                  bytes.begin() + s.payload_offset + s.payload_length)});
+                      bytes.substr(s.payload_offset, s.payload_length), frames.count_parts(f)});
       frames.release(f);
     }
     pipeline.sent();

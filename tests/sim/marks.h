@@ -21,7 +21,7 @@ namespace toe::sim {
       X(sack_recovery) X(tail_probe) X(probe_repair) X(reordering) X(reorder_wait)               \
           X(undone_by_time) X(undone_by_dsack) X(without_sack)                                    \
       X(ecn_negotiated) X(ecn_fallback) X(ce_received) X(ece_received) X(ecn_reduction)           \
-          X(cwr_received) X(dctcp_echo)
+          X(cwr_received) X(dctcp_echo) X(jumbo_frame)
 // clang-format on
 
 enum class Mark : std::uint8_t {

@@ -2,6 +2,8 @@
 
 #include <sstream>
 
+#include "port/mem/mem_wire.h"
+
 namespace toe::sim {
 namespace {
 
@@ -83,6 +85,9 @@ Plan Plan::draw(std::uint64_t seed) {
   p.longest_stall = random.pick(kStalls);
   p.ring_rest = random.pick(kRests);
   p.ecn = random.pick(kEcn);
+  p.mtu = random.chance(0.2) ? 9000 : 1500;
+  p.parts[0] = static_cast<std::uint32_t>(random.between(128, port::MemWire::kPartBytes));
+  p.parts[1] = static_cast<std::uint32_t>(random.between(1800, port::MemWire::kPartBytes));
   return p;
 }
 
@@ -91,7 +96,7 @@ std::string Plan::text() const {
                                            "reset",  "unread",  "linger-zero",  "death"};
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
-      << (ipv6 ? "IPv6" : "IPv4") << (sack ? ", SACK" : "")
+      << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu << (sack ? ", SACK" : "")
       << (ecn == control::Ecn::kRequest ? ", ECN" : "") << ", order seed " << order_seed
       << ", rings to " << max_ring << ", " << congestion
       << (pacing == control::Pacing::kOff ? "" : " paced") << ", connections:";

@@ -44,6 +44,8 @@ struct Plan {
   bool immediate_ack = false;
   bool sack = true;
   control::Ecn ecn = control::Ecn::kRequest;
+  std::uint16_t mtu = 1500;
+  std::uint32_t parts[2] = {0, 0};  ///< where long frames are cut: see MemPort::cut_at
   std::uint32_t order_seed = 0;
   std::uint32_t max_ring = 64 * 1024;
   Nanos min_rto = millis(200);

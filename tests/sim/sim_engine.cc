@@ -56,6 +56,7 @@ SimEngine::SimEngine(const Plan& plan, int side, port::MemPort& port, Clock& clo
       flows_(kFlows),
       wake_at_(clock.now) {
   page_->magic = shm::kPageMagic;
+  if (plan.parts[0] != 0) port_.cut_at(plan.parts[0], plan.parts[1]);
   core_ = std::make_unique<engine::Core>(options_of(plan, random_),
                                          engine::CoreLinks{port, port.pool(), flows_, *this});
 }
@@ -217,6 +218,7 @@ void SimEngine::want_route(const IpAddr& remote) {
   r.kind = control::Request::Kind::kRoute;
   r.remote = remote;
   r.route.kind = control::Route::Kind::kDirect;
+  r.route.mtu = plan_.mtu;
   r.route.source = address_;
   r.route.source_mac = mac_;
   r.route.next_hop_mac = peer_mac_;

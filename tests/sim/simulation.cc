@@ -221,6 +221,7 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
   verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
   wire::TcpSegment segment;
   const bool good = wire::parse_frame(bytes, {}, segment) == wire::ParseVerdict::kOk;
+  if (bytes.size() > port::MemWire::kChunkBytes) verdict_.marks.hit(Mark::jumbo_frame);
   if (good) {
     watch(from, segment);
   } else {

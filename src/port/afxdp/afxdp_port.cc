@@ -20,8 +20,6 @@ namespace toe::port {
 namespace {
 
 constexpr std::uint32_t kQueue = 0;
-constexpr std::uint32_t kEthernetHeader = 14;
-constexpr std::uint32_t kTwoVlanTags = 8;
 // What the kernel leaves free in front of a received frame (XDP_PACKET_HEADROOM).
 constexpr std::uint32_t kRxHeadroom = 256;
 constexpr std::uint32_t kLargestSmallMtu = 1500;
@@ -40,7 +38,7 @@ PortCaps caps_for(const Device& device, std::uint32_t chunk_bytes) {
   caps.ifindex = device.ifindex;
   caps.mac = device.mac;
   caps.mtu = device.mtu;
-  caps.max_frame = std::min(device.mtu + kEthernetHeader + kTwoVlanTags, chunk_bytes - kRxHeadroom);
+  caps.max_frame = chunk_bytes - kRxHeadroom;
   caps.partial_checksum = device.is_veth;
   return caps;
 }
@@ -174,6 +172,7 @@ Status AfXdpPort::bind_queue() {
   int code = 0;
   for (const std::uint16_t way : ways) {
     if (!options_.zero_copy && (way & XDP_COPY) == 0) continue;
+    if (!options_.multi_buffer && (way & XDP_USE_SG) != 0) continue;
     while ((code = try_bind(way)) == EBUSY && now() < give_up) pause_millisecond();
     if (code == 0) {
       multi_buffer_ = (way & XDP_USE_SG) != 0;
@@ -196,6 +195,7 @@ Status AfXdpPort::bind_queue() {
   xdp_options granted{};
   socklen_t length = sizeof(granted);
   ::getsockopt(socket_.get(), SOL_XDP, XDP_OPTIONS, &granted, &length);
+  if (multi_buffer_) caps_.max_frame *= kMaxFrameChunks;
   caps_.zero_copy = (granted.flags & XDP_OPTIONS_ZEROCOPY) != 0;
   return Done{};
 }
@@ -215,13 +215,13 @@ std::size_t AfXdpPort::rx(std::span<Frame> out) {
   std::size_t count = 0;
   for (std::uint32_t i = 0; i < filled; ++i) {
     const xdp_desc desc = rx_.filled(i);
-    const Frame frame = frame_at(desc.addr, desc.len);
-    if (drop_part(desc)) {
-      pool_.release(frame);
+    stats_.rx_bytes += desc.len;
+    if (open_parts_ != 0 || (desc.options & XDP_PKT_CONTD) != 0) [[unlikely]] {
+      if (take_part(desc, out[count])) ++count;
       continue;
     }
+    const Frame frame = frame_at(desc.addr, desc.len);
     __builtin_prefetch(pool_.bytes(frame).data());  // the headers, read soon
-    stats_.rx_bytes += desc.len;
     out[count++] = frame;
   }
   if (filled != 0) {
@@ -233,12 +233,25 @@ std::size_t AfXdpPort::rx(std::span<Frame> out) {
   return count;
 }
 
-bool AfXdpPort::drop_part(const xdp_desc& desc) {
-  const bool continued = (desc.options & XDP_PKT_CONTD) != 0;
-  if (!continued && !in_dropped_frame_) return false;
-  if (!in_dropped_frame_) stats_.rx_dropped_jumbo++;
-  in_dropped_frame_ = continued;
-  return true;
+// The kernel may have more chunks for a frame than a Frame may have; such a one is dropped whole.
+bool AfXdpPort::take_part(const xdp_desc& desc, Frame& out) {
+  const Frame part = frame_at(desc.addr, desc.len);
+  ++open_parts_;
+  if (open_parts_ == 1) {
+    open_ = part;
+  } else if (open_parts_ <= kMaxFrameChunks) {
+    pool_.append(open_, part);
+  } else {
+    if (open_parts_ == kMaxFrameChunks + 1) {
+      stats_.rx_dropped_jumbo++;
+      pool_.release(open_);
+    }
+    pool_.release(part);
+  }
+  if ((desc.options & XDP_PKT_CONTD) != 0) return false;
+  const bool whole = std::exchange(open_parts_, 0) <= kMaxFrameChunks;
+  if (whole) out = open_;
+  return whole;
 }
 
 void AfXdpPort::refill() {
@@ -263,25 +276,56 @@ void AfXdpPort::reclaim() {
   in_flight_ -= count;
 }
 
-std::size_t AfXdpPort::tx(std::span<const Frame> frames) {
-  const auto wanted = static_cast<std::uint32_t>(frames.size());
+std::uint32_t AfXdpPort::tx_room(std::uint32_t wanted) {
   if (in_flight_ + wanted > options_.ring) reclaim();
-  // The kernel needs a completion slot for each frame under way.
-  const std::uint32_t room = options_.ring - in_flight_;
-  const std::uint32_t count = std::min({tx_.free_slots(wanted), room, wanted});
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const Frame& frame = frames[i];
-    TOE_DCHECK(frame.length != 0 && frame.next == kNoChunk);
-    const std::uint64_t address =
-        (static_cast<std::uint64_t>(frame.chunk) << chunk_shift_) + frame.offset;
-    tx_.slot(i) = {.addr = address, .len = frame.length, .options = 0};
+  // The kernel needs a completion slot for each chunk under way.
+  return std::min({tx_.free_slots(wanted), options_.ring - in_flight_, wanted});
+}
+
+xdp_desc AfXdpPort::descriptor(const Frame& part) const {
+  const std::uint64_t address =
+      (static_cast<std::uint64_t>(part.chunk) << chunk_shift_) + part.offset;
+  return {.addr = address, .len = part.length, .options = 0};
+}
+
+void AfXdpPort::put_parts(const Frame& frame, std::uint32_t at) {
+  Frame part = frame;
+  do {
+    TOE_DCHECK(part.length != 0);
+    tx_.slot(at) = descriptor(part);
+    if (part.next != kNoChunk) tx_.slot(at).options = XDP_PKT_CONTD;
+    stats_.tx_bytes += part.length;
+    ++at;
+  } while (pool_.advance(part));
+}
+
+std::size_t AfXdpPort::tx(std::span<const Frame> frames) {
+  std::uint32_t room = tx_room(static_cast<std::uint32_t>(frames.size()));
+  std::uint32_t used = 0;
+  std::size_t count = 0;
+  for (; count < frames.size(); ++count) {
+    const Frame& frame = frames[count];
+    if (frame.next != kNoChunk) [[unlikely]] {
+      const std::uint32_t parts = pool_.count_parts(frame);
+      if (used + parts > room) room = tx_room(used + parts);
+      if (used + parts > room) break;
+      put_parts(frame, used);
+      used += parts;
+      continue;
+    }
+    if (used == room) [[unlikely]] {
+      room = tx_room(used + 1);
+      if (used == room) break;
+    }
+    TOE_DCHECK(frame.length != 0);
+    tx_.slot(used++) = descriptor(frame);
     stats_.tx_bytes += frame.length;
   }
   stats_.tx_frames += count;
-  stats_.tx_rejected_full += wanted - count;
-  if (count != 0) {
-    tx_.publish(count);
-    in_flight_ += count;
+  stats_.tx_rejected_full += frames.size() - count;
+  if (used != 0) {
+    tx_.publish(used);
+    in_flight_ += used;
     tx_unflushed_ = true;
   }
   return count;
@@ -320,7 +364,7 @@ bool AfXdpPort::prepare_sleep() {
 
 PortStats AfXdpPort::stats() const {
   PortStats stats = stats_;
-  stats.chunks_inside = offered_ + in_flight_;
+  stats.chunks_inside = offered_ + in_flight_ + std::min(open_parts_, kMaxFrameChunks);
   xdp_statistics kernel{};
   socklen_t length = sizeof(kernel);
   if (::getsockopt(socket_.get(), SOL_XDP, XDP_STATISTICS, &kernel, &length) == 0) {

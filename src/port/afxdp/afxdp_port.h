@@ -21,6 +21,7 @@ struct AfXdpOptions {
   std::uint32_t chunks = 8192;       ///< frames in the pool; at least 2048
   std::uint32_t ring = 4096;         ///< slots of each ring; power of two
   bool zero_copy = true;             ///< use it if the driver offers it
+  bool multi_buffer = true;          ///< frames in several chunks, if the kernel offers it
   Nanos bind_patience = seconds(5);  ///< how long a queue still held by a dying engine is retried
 };
 
@@ -45,7 +46,7 @@ class AfXdpPort final : public Port {
 
   /// The frame memory's descriptor, for a guardian or a successor.
   int umem_fd() const { return umem_.fd(); }
-  /// Whether frames in several chunks could be received (bound with XDP_USE_SG).
+  /// Whether a frame may take several chunks (bound with XDP_USE_SG).
   bool multi_buffer() const { return multi_buffer_; }
   /// Tells the port that the steering program runs in the generic hook.
   void set_generic(bool generic) { caps_.generic = generic; }
@@ -65,8 +66,13 @@ class AfXdpPort final : public Port {
   /// Takes back the chunks of sent frames.
   void reclaim();
   bool kick();
-  /// True if the descriptor is part of a frame in several chunks, which is then dropped.
-  bool drop_part(const xdp_desc& desc);
+  /// A chunk of a frame in several. True: it was the last one, and `out` is the frame.
+  bool take_part(const xdp_desc& desc, Frame& out);
+  /// Slots of the send ring for as many chunks as are wanted, or fewer.
+  std::uint32_t tx_room(std::uint32_t wanted);
+  /// Writes the chunks of a frame in several into the free slots from `at` on.
+  void put_parts(const Frame& frame, std::uint32_t at);
+  xdp_desc descriptor(const Frame& part) const;
   Frame frame_at(std::uint64_t address, std::uint32_t length) const;
 
   const Device device_;
@@ -83,8 +89,9 @@ class AfXdpPort final : public Port {
   std::uint32_t offered_ = 0;    ///< offered for receiving, not yet back with a frame
   std::uint32_t in_flight_ = 0;  ///< sent, chunk not yet back
   bool tx_unflushed_ = false;
-  bool tx_blocked_ = false;  ///< the device is down or gone: kicking helps nobody
-  bool in_dropped_frame_ = false;
+  bool tx_blocked_ = false;       ///< the device is down or gone: kicking helps nobody
+  Frame open_;                    ///< the frame whose last chunk is still to come
+  std::uint32_t open_parts_ = 0;  ///< its chunks so far, dropped ones too; 0: none is open
   bool multi_buffer_ = false;
   int failure_ = 0;
   PortCaps caps_;

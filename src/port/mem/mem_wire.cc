@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/limits.h"
 
 namespace toe::port {
 
@@ -12,10 +13,12 @@ MemPort::MemPort(MemWire& wire, int side, std::uint32_t chunks)
     : wire_(wire),
       side_(side),
       memory_(static_cast<std::size_t>(chunks) * MemWire::kChunkBytes),
-      pool_(memory_, MemWire::kChunkBytes) {
+      pool_(memory_, MemWire::kChunkBytes),
+      first_part_(MemWire::kPartBytes),
+      further_part_(MemWire::kPartBytes) {
   caps_.name = side == 0 ? "mem0" : "mem1";
   caps_.mac.bytes = {0x02, 0, 0, 0, 0, static_cast<std::uint8_t>(side + 1)};
-  caps_.max_frame = MemWire::kChunkBytes - FramePool::kHeadroom;
+  caps_.max_frame = kMaxFrameChunks * MemWire::kPartBytes;
 }
 
 std::size_t MemPort::rx(std::span<Frame> out) {
@@ -23,29 +26,52 @@ std::size_t MemPort::rx(std::span<Frame> out) {
   while (count < out.size()) {
     const MemWire::InFlight* packet = wire_.front(side_);
     if (packet == nullptr) break;
-    Frame frame = pool_.acquire();
+    const Frame frame = store(packet->bytes);
     if (frame.valid()) {
-      frame.length = static_cast<std::uint16_t>(packet->bytes.size());
-      std::memcpy(pool_.bytes(frame).data(), packet->bytes.data(), packet->bytes.size());
       stats_.rx_frames++;
-      stats_.rx_bytes += frame.length;
+      stats_.rx_bytes += packet->bytes.size();
       out[count++] = frame;
-    } else {
-      stats_.rx_dropped_no_fill++;
     }
     wire_.pop(side_);
   }
   return count;
 }
 
+Frame MemPort::store(std::span<const std::uint8_t> bytes) {
+  const std::size_t behind = bytes.size() - std::min<std::size_t>(bytes.size(), first_part_);
+  const std::size_t parts = 1 + (behind + further_part_ - 1) / further_part_;
+  if (parts > kMaxFrameChunks) {
+    stats_.rx_dropped_jumbo++;
+    return {};
+  }
+  if (parts > pool_.free_count()) {
+    stats_.rx_dropped_no_fill++;
+    return {};
+  }
+  Frame frame;
+  for (std::uint32_t room = first_part_; !frame.valid() || !bytes.empty(); room = further_part_) {
+    Frame part = pool_.acquire();
+    part.length = static_cast<std::uint16_t>(std::min<std::size_t>(bytes.size(), room));
+    std::memcpy(pool_.bytes(part).data(), bytes.data(), part.length);
+    bytes = bytes.subspan(part.length);
+    if (frame.valid()) {
+      pool_.append(frame, part);
+    } else {
+      frame = part;
+    }
+  }
+  return frame;
+}
+
 std::size_t MemPort::tx(std::span<const Frame> frames) {
   for (const Frame& frame : frames) {
-    if (frame.length == 0 || frame.length > caps_.max_frame) {
+    const std::uint32_t length = pool_.total_bytes(frame);
+    if (length == 0 || length > caps_.max_frame) {
       stats_.tx_invalid++;
     } else {
       stats_.tx_frames++;
-      stats_.tx_bytes += frame.length;
-      wire_.send(side_, pool_.bytes(frame));
+      stats_.tx_bytes += length;
+      wire_.send(side_, pool_, frame);
     }
     pool_.release(frame);
   }
@@ -71,7 +97,16 @@ Time MemWire::next_arrival() const {
   return earliest;
 }
 
-void MemWire::send(int from, std::span<const std::uint8_t> bytes) {
+void MemWire::send(int from, const FramePool& pool, const Frame& frame) {
+  std::span<const std::uint8_t> bytes = pool.bytes(frame);
+  if (frame.next != kNoChunk) {
+    joined_.clear();
+    Frame part = frame;
+    do {
+      joined_.insert(joined_.end(), pool.bytes(part).begin(), pool.bytes(part).end());
+    } while (pool.advance(part));
+    bytes = joined_;
+  }
   Fate fate;
   if (impair_) {
     scratch_.assign(bytes.begin(), bytes.end());

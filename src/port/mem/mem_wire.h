@@ -43,16 +43,27 @@ class MemPort final : public Port {
   FramePool& pool() override { return pool_; }
   const PortCaps& caps() const override { return caps_; }
   PortCaps& mutable_caps() { return caps_; }
+  /// Bytes put into the first chunk of a received frame and into each further one, which decide
+  /// where a long frame is cut. REQUIRES: 1 <= each <= MemWire::kPartBytes.
+  void cut_at(std::uint32_t first, std::uint32_t further) {
+    first_part_ = first;
+    further_part_ = further;
+  }
   PortStats stats() const override { return stats_; }
   int failure() const override { return 0; }
 
  private:
+  /// The bytes in as many chunks as they need; !valid() if there are not so many.
+  Frame store(std::span<const std::uint8_t> bytes);
+
   MemWire& wire_;
   const int side_;
   std::vector<std::uint8_t> memory_;
   FramePool pool_;
   PortCaps caps_;
   PortStats stats_;
+  std::uint32_t first_part_;
+  std::uint32_t further_part_;
 };
 
 class MemWire {
@@ -60,6 +71,7 @@ class MemWire {
   /// Frames under way in one direction; one more is lost.
   static constexpr std::size_t kMaxInFlight = 65536;
   static constexpr std::uint32_t kChunkBytes = 2048;
+  static constexpr std::uint32_t kPartBytes = kChunkBytes - FramePool::kHeadroom;
 
   explicit MemWire(std::uint32_t chunks_per_side = 1024);
 
@@ -91,7 +103,7 @@ class MemWire {
     }
   };
 
-  void send(int from, std::span<const std::uint8_t> bytes);
+  void send(int from, const FramePool& pool, const Frame& frame);
   void enqueue(int to, Time due, std::span<const std::uint8_t> bytes);
   /// The next due frame for `side`, or nullptr.
   const InFlight* front(int side) const;
@@ -104,6 +116,7 @@ class MemWire {
   std::array<std::vector<InFlight>, 2> queues_;   // heaps, earliest first; indexed by receiver
   std::vector<std::vector<std::uint8_t>> spare_;  // buffers kept for reuse
   std::vector<std::uint8_t> scratch_;
+  std::vector<std::uint8_t> joined_;
   std::array<std::unique_ptr<MemPort>, 2> ports_;
 };
 

@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
+
 namespace toe::port {
 namespace {
 
@@ -105,6 +107,56 @@ TEST(MemWire, RefusesOverlongAndEmptyFrames) {
   EXPECT_EQ(wire.port(0).stats().tx_invalid, 1u);
   EXPECT_EQ(wire.port(0).pool().free_count(), free);
   EXPECT_EQ(receive(wire.port(1)), Texts{});
+}
+
+TEST(MemWire, CarriesFramesOfSeveralChunks) {
+  MemWire wire(16);
+  Port& from = wire.port(0);
+  FramePool& pool = from.pool();
+  Frame frame = pool.acquire();
+  std::string expected;
+  for (std::uint32_t i = 0; i < kMaxFrameChunks; ++i) {
+    Frame part = i == 0 ? frame : pool.acquire();
+    part.length = static_cast<std::uint16_t>(100 + i);
+    std::memset(pool.bytes(part).data(), static_cast<int>('a' + i), part.length);
+    expected.append(part.length, static_cast<char>('a' + i));
+    if (i == 0) {
+      frame = part;
+    } else {
+      pool.append(frame, part);
+    }
+  }
+  wire.port(1).cut_at(200, 150);
+  ASSERT_EQ(from.tx({&frame, 1}), 1u);
+  EXPECT_EQ(from.pool().free_count(), 16u) << "all chunks have returned";
+  Frame got;
+  ASSERT_EQ(wire.port(1).rx({&got, 1}), 1u);
+  FramePool& there = wire.port(1).pool();
+  EXPECT_EQ(there.count_parts(got), 4u);
+  std::string bytes;
+  Frame part = got;
+  do {
+    bytes.append(there.bytes(part).begin(), there.bytes(part).end());
+  } while (there.advance(part));
+  EXPECT_EQ(bytes, expected);
+  EXPECT_EQ(wire.port(1).stats().rx_bytes, expected.size());
+  there.release(got);
+  EXPECT_EQ(there.free_count(), 16u);
+}
+
+TEST(MemWire, AFrameThatFindsTooFewChunksIsLostWhole) {
+  MemWire wire(3);
+  MemPort& to = wire.port(1);
+  to.cut_at(5, 5);
+  const Frame taken = to.pool().acquire();
+  ASSERT_TRUE(send(wire.port(0), "eleven byte"));
+  EXPECT_TRUE(receive(to).empty());
+  EXPECT_EQ(to.stats().rx_dropped_no_fill, 1u);
+  to.pool().release(taken);
+  ASSERT_TRUE(send(wire.port(0), std::string(5 * kMaxFrameChunks + 1, 'x')));
+  EXPECT_TRUE(receive(to).empty());
+  EXPECT_EQ(to.stats().rx_dropped_jumbo, 1u);
+  EXPECT_EQ(to.pool().free_count(), 3u);
 }
 
 }  // namespace
