@@ -97,6 +97,12 @@ struct vlan_tag {
   __be16 next_proto;
 };
 
+// Where a TCP header starts.
+struct tcp_ports {
+  __be16 source;
+  __be16 dest;
+};
+
 struct extension {
   __u8 next;
   __u8 length;
@@ -163,13 +169,14 @@ static __always_inline __be16 walk_ethernet(struct cursor *c) {
 static __always_inline int is_first_syn(const struct tcphdr *tcp) { return tcp->syn && !tcp->ack; }
 
 // Whether the engine gets this segment of a connection to local address `index`.
-static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct SteerTuple *tuple) {
+static __always_inline int engine_gets(struct tcp_ports *tcp, int first_syn, __u32 index,
+                                       struct SteerTuple *tuple) {
   __u16 port = bpf_ntohs(tcp->dest);
   __u32 word = index * kSteerPortWords + port / 64;
   struct SteerPorts *state = bpf_map_lookup_elem(&ports, &word);
   if (!state) return 0;
   __u64 bit = 1ull << (port % 64);
-  int takes = (state->owned & bit) || ((state->syn_only & bit) && is_first_syn(tcp));
+  int takes = (state->owned & bit) || ((state->syn_only & bit) && first_syn);
   if (!(state->except & bit)) return takes;
   tuple->local_port = tcp->dest;
   tuple->remote_port = tcp->source;
@@ -183,12 +190,16 @@ static __always_inline int engine_gets(struct tcphdr *tcp, __u32 index, struct S
 static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32 index,
                                      struct SteerTuple *tuple) {
   struct tcphdr *tcp = c->at;
-  if ((void *)(tcp + 1) > c->end) return XDP_PASS;
-  if (!engine_gets(tcp, index, tuple)) return XDP_PASS;
   if (c->fragment) {
+    // It may end behind 8 bytes (RFC 791 section 3.2); the ports decide. As it may be a SYN, it
+    // counts as one: a peer whose connection is the kernel's sends it again.
+    struct tcp_ports *tiny = c->at;
+    if ((void *)(tiny + 1) > c->end || !engine_gets(tiny, 1, index, tuple)) return XDP_PASS;
     count(kSteerFragmentDropped);
     return XDP_DROP;
   }
+  if ((void *)(tcp + 1) > c->end) return XDP_PASS;
+  if (!engine_gets((struct tcp_ports *)tcp, is_first_syn(tcp), index, tuple)) return XDP_PASS;
   return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 

@@ -289,6 +289,21 @@ TEST_F(SteeringTest, WalksIpv4OptionsAndStopsAtFragments) {
   EXPECT_EQ(steering_->counters().fragments_passed, 2u);
 }
 
+TEST_F(SteeringTest, TinyFirstFragmentsAreDroppedToo) {
+  steering_->mark(v4_, kPort, kOwned);
+  steering_->mark(v6_, kPort, kOwned);
+  EXPECT_EQ(verdict({.fragment = 0x2000, .cut = 12}), XDP_DROP) << "8 bytes of TCP";
+  EXPECT_EQ(verdict({.port = kPort + 1, .fragment = 0x2000, .cut = 12}), XDP_PASS);
+  Packet six = packet6();
+  six.extensions = {fragment6(1)};
+  six.cut = 12;
+  EXPECT_EQ(verdict(six), XDP_DROP);
+  EXPECT_EQ(steering_->counters().fragments_dropped, 2u);
+  steering_->unmark(v4_, kPort, kOwned);
+  steering_->mark(v4_, kPort, kSynOnly);
+  EXPECT_EQ(verdict({.fragment = 0x2000, .cut = 12}), XDP_DROP) << "it may be a SYN";
+}
+
 TEST_F(SteeringTest, WalksIpv6ExtensionHeaders) {
   steering_->mark(v6_, kPort, kOwned);
   const auto with = [](std::vector<Bytes> extensions) {
