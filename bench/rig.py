@@ -40,11 +40,11 @@ def machine_seconds():
 class Rig:
     """The namespaces of one run with the stack under test."""
 
-    def __init__(self, stack, settings, same_cpu=False):
+    def __init__(self, stack, settings, same_cpu=False, mtu=1500):
         self.stack = stack
         self.settings = settings
         self.client_cpu = SERVER_CPU if same_cpu else CLIENT_CPU
-        self.lab = netns.Lab("toe-bench", extra_clients=32)
+        self.lab = netns.Lab("toe-bench", extra_clients=32, mtu=mtu)
         self.engine = None
         self.client_engine = None
         self.program = None

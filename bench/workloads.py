@@ -13,11 +13,12 @@ from rig import ADDRESS, BOTH, FLOOR, PORT, Void, netns  # noqa: E402
 
 
 class Workload:
-    def __init__(self, title, run, unit="req/s", same_cpu=False, others=()):
+    def __init__(self, title, run, unit="req/s", same_cpu=False, others=(), mtu=1500):
         self.title = title
         self.run = run
         self.unit = unit
         self.same_cpu = same_cpu
+        self.mtu = mtu
         self.others = others  # stacks beside Linux and FlexTOE: the reflector, both ends
 
 
@@ -70,10 +71,10 @@ def redis(command, pipeline):
     return run
 
 
-def bulk(direction):
+def bulk(direction, times=1):
     def run(rig):
         rig.serve(server_program("bulk", "--serve", f"0.0.0.0:{PORT}"))
-        size = int(400e6 * rig.settings.seconds)
+        size = int(400e6 * times * rig.settings.seconds)
         found, cpu = rig.load("bulk", "--connect", ADDRESS, "--no-check", direction, str(size))
         if found["failed"]:
             raise Void(found["reason"])
@@ -105,6 +106,10 @@ WORKLOADS = {
     "redis-get-p16": Workload("redis GET, 50 connections, P16", redis("get", 16)),
     "bulk-receive": Workload("bulk, server receives, 1 connection", bulk("--up"), "Gbit/s"),
     "bulk-send": Workload("bulk, server sends, 1 connection", bulk("--down"), "Gbit/s"),
+    "bulk-receive-9000": Workload("bulk, server receives, MTU 9000", bulk("--up", 4), "Gbit/s",
+                                  mtu=9000),
+    "bulk-send-9000": Workload("bulk, server sends, MTU 9000", bulk("--down", 4), "Gbit/s",
+                               mtu=9000),
     "connects": Workload("connect, request, close; client closes first", connects(False),
                          "conn/s"),
     "connects-server": Workload("connect, request, close; server closes first", connects(True),

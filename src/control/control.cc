@@ -31,6 +31,9 @@ void Control::Impl::on_request(const Request& r) {
       return on_option(r);
     case Request::Kind::kRoute:
       return on_route(r);
+    case Request::Kind::kLinkMtu:
+      options.link_mtu = r.mtu;
+      return;
     case Request::Kind::kIcmp:
       return on_icmp(r);
     case Request::Kind::kHeldPort:

@@ -46,6 +46,7 @@ struct Control::Impl : State {
   void send_attempt_reset(const Attempt& a);
   bool fill_addresses(const Attempt& a, wire::TcpSegmentHeader& h);
   std::uint16_t own_mss(std::uint32_t mtu, const IpAddr& remote, std::uint32_t limit) const;
+  std::uint16_t announced_mss(const Attempt& a);
   std::uint16_t initial_window() const;
   std::uint32_t timestamp(std::uint32_t offset) const;
   std::uint32_t initial_sequence(const flow::FlowKey& key) const;

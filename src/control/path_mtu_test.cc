@@ -94,6 +94,23 @@ TEST_F(PathMtuTest, OldRoutersMakeItTryThePlateaus) {
   EXPECT_EQ(told().back(), 552 - 52);
 }
 
+TEST_F(PathMtuTest, TheRoutesMtuIsFollowedDownAndUpToThePeersMss) {
+  Request r;
+  r.kind = Request::Kind::kRoute;
+  r.remote = kPeer;
+  r.route.kind = Route::Kind::kDirect;
+  r.route.source_mac = kHereMac;
+  r.route.next_hop_mac = kPeerMac;
+  const shm::Line& l = line(1, flows[index_of(flow_id)].post.line);
+  for (const auto& [mtu, mss] : {std::pair{1280, 1228}, {1500, 1448}, {9000, 1448}, {1400, 1348}}) {
+    r.route.mtu = static_cast<std::uint16_t>(mtu);
+    tell(r);
+    EXPECT_EQ(told().back(), mss);
+    EXPECT_EQ(l.mss, static_cast<std::uint32_t>(mss)) << "what TCP_MAXSEG shows";
+  }
+  EXPECT_EQ(told().size(), 4u);
+}
+
 TEST_F(PathMtuTest, AnUnreachableExplainsALaterTimeoutOnly) {
   Request r = message(5000, 0);
   r.icmp = Request::Icmp::kUnreachable;

@@ -181,12 +181,8 @@ int Control::Impl::set_option(const Request& r, const LineUse& use) {
   if (value != 0 && (value < 88 || value > 32767)) return EINVAL;
   if (listener) {
     listeners[use.record].options.max_segment = value;
-    return 0;
   }
-  Conn& c = conns[use.record];
-  c.max_segment = static_cast<std::uint16_t>(value);
-  if (c.state == Conn::State::kLive) push_mss(use.record);
-  return 0;
+  return 0;  // of a connection it bounds what the handshakes agree on, and that is over
 }
 
 void Control::Impl::push_mss(std::uint32_t id) {
@@ -194,6 +190,9 @@ void Control::Impl::push_mss(std::uint32_t id) {
   command.flow = FlowId{id};
   command.mss = send_mss(id, flows[id].protocol.ts_on);
   commands.push(command);
+  segments[conns[id].segment]
+      ->line(conns[id].line)
+      .mss.store(command.mss, std::memory_order_relaxed);
 }
 
 }  // namespace toe::control

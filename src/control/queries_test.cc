@@ -98,8 +98,7 @@ TEST_F(QueriesTest, Options) {
   EXPECT_EQ(set(13, "bbr", 3), ENOENT);
   const std::uint32_t mss = 1000;
   EXPECT_EQ(set(2, &mss, sizeof mss), 0);
-  ASSERT_EQ(commanded(Kind::kSetMss).size(), 1u);
-  EXPECT_EQ(commanded(Kind::kSetMss)[0].mss, 988);
+  EXPECT_TRUE(commanded(Kind::kSetMss).empty()) << "as Linux: the handshake is over";
   const std::uint32_t tiny = 20;
   EXPECT_EQ(set(2, &tiny, sizeof tiny), EINVAL);
   EXPECT_EQ(set(99, &mss, sizeof mss), ENOPROTOOPT);

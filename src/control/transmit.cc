@@ -62,6 +62,16 @@ std::uint16_t Control::Impl::own_mss(std::uint32_t mtu, const IpAddr& remote,
   return static_cast<std::uint16_t>(limit != 0 ? std::min(mss, limit) : mss);
 }
 
+// As Linux: the route may say what to announce, TCP_MAXSEG only lowers it.
+std::uint16_t Control::Impl::announced_mss(const Attempt& a) {
+  const std::uint32_t limit =
+      a.listener != kNil ? listeners[a.listener].options.max_segment : a.options.max_segment;
+  const Route& route = routes.at(a.route).route;
+  if (route.advmss == 0) return own_mss(route.mtu, a.key.remote, limit);
+  return limit != 0 ? static_cast<std::uint16_t>(std::min<std::uint32_t>(route.advmss, limit))
+                    : route.advmss;
+}
+
 // The window of a SYN-ACK, never scaled (RFC 7323 section 2.2).
 std::uint16_t Control::Impl::initial_window() const {
   return static_cast<std::uint16_t>(std::min<std::uint32_t>(options.initial_ring_bytes, 65535));
@@ -72,9 +82,7 @@ void Control::Impl::send_syn(Attempt& a) {
   wire::TcpSegmentHeader h;
   if (!fill_addresses(a, h)) return;
   const bool answer = a.state == Attempt::State::kSynReceived;
-  const std::uint32_t limit =
-      a.listener != kNil ? listeners[a.listener].options.max_segment : a.options.max_segment;
-  a.own_mss = own_mss(routes.at(a.route).route.mtu, a.key.remote, limit);
+  a.own_mss = announced_mss(a);
   // As Linux (tcp_ecn_fallback): something on the way may drop SYNs that ask for ECN.
   const bool asks = !answer && a.ecn_asked && a.retries == 0;
   if (!answer && a.ecn_asked && a.retries == 1) {

@@ -27,6 +27,7 @@ struct Route {
   Kind kind = Kind::kUnreachable;
   std::uint8_t vlan_count = 0;
   std::uint16_t mtu = 1500;  ///< IP bytes, headers included
+  std::uint16_t advmss = 0;  ///< MSS to announce; 0: what the MTU leaves
   std::int32_t error = 0;    ///< errno for kUnreachable
   MacAddr source_mac;
   MacAddr next_hop_mac;
@@ -76,6 +77,7 @@ struct Request {
     kInfo,           ///< client, tag, segment, line
     kOption,         ///< client, tag, segment, line, level, name, value
     kRoute,          ///< remote: new or changed answer to World::want_route
+    kLinkMtu,        ///< mtu: of DEV from now on
     kIcmp,           ///< icmp, local, remote, ports, sequence, length, mtu or error: as claimed
     kHeldPort,       ///< local, local_port: a port for outgoing connections; error != 0: none
     kPagesReturned,  ///< segment, ring: return_pages is done

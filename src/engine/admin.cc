@@ -265,16 +265,25 @@ void Admin::on_link(const net::LinkEvent& link) {
   if (link.removed) return fail("interface " + links_.device.name + " is gone");
   port::Device& device = links_.device;
   if (link.name != device.name) spdlog::warn("{} is now called {}", device.name, link.name);
-  if (link.mtu != device.mtu) spdlog::info("{}: MTU is now {}", link.name, link.mtu);
+  on_mtu(link);
   if (link.carrier != device.is_up) {
     spdlog::info("{}: link is {}", link.name, link.carrier ? "up" : "down");
   }
   if (link.mac != device.mac) links_.steering.set_mac(link.mac);
   device.name = link.name;
-  device.mtu = link.mtu;
   device.mac = link.mac;
   device.is_up = link.carrier;
   links_.destinations.on_link(link);
+}
+
+void Admin::on_mtu(const net::LinkEvent& link) {
+  if (link.mtu == link_mtu_) return;
+  link_mtu_ = link.mtu;
+  spdlog::info("{}: MTU is now {}", link.name, link.mtu);
+  links_.device.mtu = net::usable_mtu(link.name, link.mtu, links_.port.max_mtu());
+  control::Request request = request_of(control::Request::Kind::kLinkMtu);
+  request.mtu = static_cast<std::uint16_t>(links_.device.mtu);
+  links_.bridge.send(request);
 }
 
 void Admin::on_address(const IpAddr& address, bool added) {

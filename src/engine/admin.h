@@ -33,7 +33,8 @@ struct AdminLinks {
   Verbs& verbs;
   net::NetEvents& events;
   net::IcmpSockets& icmp;
-  port::Device& device;
+  port::Device& device;  ///< its MTU: as far as it is usable
+  const port::PortCaps& port;
 };
 
 class Admin {
@@ -45,7 +46,7 @@ class Admin {
   /// ICMP messages passed on to control; more are dropped, genuine ones come again.
   static constexpr std::uint32_t kIcmpPerSecond = 1000;
 
-  explicit Admin(const AdminLinks& links) : links_(links) {}
+  explicit Admin(const AdminLinks& links) : links_(links), link_mtu_(links.port.mtu) {}
 
   /// REQUIRES: the signals of watched_signals() are blocked in every thread.
   Status prepare(UniqueFd control_socket);
@@ -68,6 +69,7 @@ class Admin {
   void on_icmp(const wire::IcmpReport& report);
   void on_net_event(const net::NetEvent& event);
   void on_link(const net::LinkEvent& link);
+  void on_mtu(const net::LinkEvent& link);
   void on_address(const IpAddr& address, bool added);
   void reread_addresses();
   void stop();
@@ -83,6 +85,7 @@ class Admin {
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;
   int exit_code_ = 0;
+  std::uint32_t link_mtu_;  ///< of the device, usable or not
 };
 
 }  // namespace toe::engine

@@ -10,6 +10,9 @@ namespace {
 
 using Kind = control::Route::Kind;
 
+/// IPv6 and TCP, without options.
+constexpr std::uint32_t kHeaders = 60;
+
 control::Route refusal(Kind kind, int error = 0) {
   control::Route route;
   route.kind = kind;
@@ -18,8 +21,8 @@ control::Route refusal(Kind kind, int error = 0) {
 }
 
 bool same(const control::Route& a, const control::Route& b) {
-  return a.kind == b.kind && a.mtu == b.mtu && a.error == b.error && a.source_mac == b.source_mac &&
-         a.next_hop_mac == b.next_hop_mac && a.source == b.source &&
+  return a.kind == b.kind && a.mtu == b.mtu && a.advmss == b.advmss && a.error == b.error &&
+         a.source_mac == b.source_mac && a.next_hop_mac == b.next_hop_mac && a.source == b.source &&
          std::strcmp(a.congestion, b.congestion) == 0;
 }
 
@@ -34,10 +37,11 @@ Kind kind_of(const net::Route& route, int ifindex) {
 }  // namespace
 
 Destinations::Destinations(net::RouteLookup lookup, net::Neighbours neighbours,
-                           const port::Device& device, Answer answer)
+                           const port::Device& device, std::uint32_t most_mtu, Answer answer)
     : lookup_(std::move(lookup)),
       neighbours_(std::move(neighbours)),
       device_(device),
+      most_mtu_(most_mtu),
       answer_(std::move(answer)) {}
 
 void Destinations::want(const IpAddr& remote) {
@@ -75,6 +79,7 @@ void Destinations::look_up(const IpAddr& remote, Entry& entry) {
   }
   const net::Route& route = found.value();
   entry.mtu = route.mtu == 0 ? device_.mtu : std::min(route.mtu, device_.mtu);
+  entry.advmss = std::min(route.advmss, most_mtu_ - kHeaders);
   entry.source = route.source;
   entry.congestion = route.congestion;
   follow(remote, entry, route.next_hop);
@@ -119,7 +124,8 @@ void Destinations::answer(const IpAddr& remote, Entry& entry, const control::Rou
 control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) const {
   control::Route route;
   route.kind = Kind::kDirect;
-  route.mtu = static_cast<std::uint16_t>(std::min(entry.mtu, 65535u));
+  route.mtu = static_cast<std::uint16_t>(entry.mtu);
+  route.advmss = static_cast<std::uint16_t>(entry.advmss);
   route.source_mac = device_.mac;
   route.next_hop_mac = mac;
   route.source = entry.source;
@@ -154,9 +160,10 @@ void Destinations::on_neighbour(const net::Neighbour& neighbour) {
 void Destinations::on_link(const net::LinkEvent& link) {
   if (link.ifindex != device_.ifindex || link.removed) return;
   const bool came_back = link.carrier && !device_.is_up;
-  const bool changed = link.mac != device_.mac || link.mtu != device_.mtu;
+  const std::uint32_t mtu = std::min(link.mtu, most_mtu_);
+  const bool changed = link.mac != device_.mac || mtu != device_.mtu;
   device_.mac = link.mac;
-  device_.mtu = link.mtu;
+  device_.mtu = mtu;
   device_.is_up = link.carrier;
   if (came_back) neighbours_.on_carrier(device_.ifindex);
   if (!came_back && !changed) return;

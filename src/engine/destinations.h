@@ -26,8 +26,9 @@ class Destinations {
 
   using Answer = std::function<void(const IpAddr& remote, const control::Route& route)>;
 
+  /// `most_mtu`: no packet is longer, whatever device and route allow.
   Destinations(net::RouteLookup lookup, net::Neighbours neighbours, const port::Device& device,
-               Answer answer);
+               std::uint32_t most_mtu, Answer answer);
 
   /// Answers now, or as soon as the next hop is known; again when the answer changes.
   void want(const IpAddr& remote);
@@ -50,6 +51,7 @@ class Destinations {
     bool kept = false;  ///< holds next_hop among the neighbours
     IpAddr next_hop;
     std::uint32_t mtu = 0;
+    std::uint32_t advmss = 0;
     std::string congestion;
     IpAddr source;
   };
@@ -64,6 +66,7 @@ class Destinations {
   net::RouteLookup lookup_;
   net::Neighbours neighbours_;
   port::Device device_;
+  const std::uint32_t most_mtu_;
   Answer answer_;
   std::map<IpAddr, Entry> entries_;
   std::map<IpAddr, std::set<IpAddr>> by_hop_;

@@ -113,7 +113,10 @@ Status Engine::start_guardian(const ProcessTitle& title) {
 Status Engine::open_device() {
   port::AfXdpOptions options;
   options.chunks = static_cast<std::uint32_t>(settings_.number("frames"));
-  return take(port::AfXdpPort::open(device_, options), port_);
+  Status status = take(port::AfXdpPort::open(device_, options), port_);
+  if (!status.ok()) return status;
+  device_.mtu = net::usable_mtu(device_.name, device_.mtu, port_->caps().max_mtu());
+  return status;
 }
 
 Status Engine::steer() {
@@ -169,7 +172,7 @@ CoreOptions Engine::core_options() const {
   control.ecn = ecn == "off"       ? control::Ecn::kOff
                 : ecn == "request" ? control::Ecn::kRequest
                                    : control::Ecn::kAccept;
-  control.link_mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(device_.mtu, 65535));
+  control.link_mtu = static_cast<std::uint16_t>(device_.mtu);
   control.partial_checksum_ok = static_cast<std::uint8_t>(options.datapath.rx_checksum);
   std::snprintf(control.congestion, sizeof control.congestion, "%s", settings_.text("cc").c_str());
   control.cc = congestion_settings();
@@ -240,7 +243,7 @@ Status Engine::make_admin() {
   if (!status.ok()) return status;
   socket_made_ = true;
   destinations_.emplace(
-      std::move(*lookup), std::move(*neighbours), device_,
+      std::move(*lookup), std::move(*neighbours), device_, port_->caps().max_mtu(),
       [this](const IpAddr& remote, const control::Route& route) { give_route(remote, route); });
   verbs_.emplace(VerbLinks{*bridge_, *core_, settings_, *listeners_, segments_, *steering_,
                            status_facts(), clock_now()});
@@ -250,7 +253,7 @@ Status Engine::make_admin() {
         verbs_->ask(*clients_, client, message);
       });
   admin_.emplace(AdminLinks{*bridge_, *worker_, guardian_, *steering_, *listeners_, *destinations_,
-                            *clients_, *verbs_, *events_, *icmp_, device_});
+                            *clients_, *verbs_, *events_, *icmp_, device_, port_->caps()});
   block_signals();
   return admin_->prepare(std::move(socket));
 }

@@ -66,8 +66,8 @@ class Bed:
     """A lab with an engine (none with --kernel) and the programs of one case. A wired one joins
     its sides only while there is a wire()."""
 
-    def __init__(self, run_arguments=(), extra_clients=0, wired=False):
-        self.lab = Lab("toe-test", extra_clients, wired)
+    def __init__(self, run_arguments=(), extra_clients=0, wired=False, mtu=1500):
+        self.lab = Lab("toe-test", extra_clients, wired, mtu)
         self.server = self.lab.server
         self.client = self.lab.client
         self.engine = None

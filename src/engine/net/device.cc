@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "base/unique_fd.h"
+#include "engine/log.h"
 #include "engine/net/events.h"
 #include "engine/net/netlink.h"
 
@@ -66,6 +67,13 @@ Result<port::Device> read_device(const std::string& name) {
   if (!ethernet) return Error{EINVAL, name + " is not an Ethernet interface"};
   if (const auto queues = queues_in_use(name)) device.rx_queues = *queues;
   return device;
+}
+
+std::uint32_t usable_mtu(const std::string& name, std::uint32_t mtu, std::uint32_t most) {
+  if (mtu <= most) return mtu;
+  spdlog::warn("the MTU of {} ({}) is more than frames can hold here: connections use {}", name,
+               mtu, most);
+  return most;
 }
 
 Result<std::vector<IpAddr>> read_addresses(int ifindex) {

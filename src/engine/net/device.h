@@ -14,6 +14,10 @@ namespace toe::engine::net {
 /// Describes the interface `name`; one sentence if there is none, or it is no Ethernet device.
 Result<port::Device> read_device(const std::string& name);
 
+/// What of the device's MTU the engine uses: at most `most`, which its frames can hold. Logs one
+/// sentence if that is less than the MTU.
+std::uint32_t usable_mtu(const std::string& name, std::uint32_t mtu, std::uint32_t most);
+
 /// The addresses of a device that TCP may use now: not tentative, not link-local.
 Result<std::vector<IpAddr>> read_addresses(int ifindex);
 

@@ -59,6 +59,7 @@ std::optional<Route> parse(const nlmsghdr& message, const RouteQuery& query) {
   if (const nlattr* metrics = attributes.find(RTA_METRICS)) {
     const Attributes values(*metrics);
     route.mtu = values.u32(RTAX_MTU).value_or(0);
+    route.advmss = values.u32(RTAX_ADVMSS).value_or(0);
     route.congestion = values.text(RTAX_CC_ALGO);
     route.mtu_locked = (values.u32(RTAX_LOCK).value_or(0) & (1u << RTAX_MTU)) != 0;
   }

@@ -26,9 +26,10 @@ struct Route {
 
   Kind kind = Kind::kUnicast;
   int oif = 0;
-  IpAddr next_hop;        ///< the gateway, or the destination itself
-  IpAddr source;          ///< the query's, or the kernel's choice; any if it made none
-  std::uint32_t mtu = 0;  ///< of the route; 0: the device's
+  IpAddr next_hop;           ///< the gateway, or the destination itself
+  IpAddr source;             ///< the query's, or the kernel's choice; any if it made none
+  std::uint32_t mtu = 0;     ///< of the route; 0: the device's
+  std::uint32_t advmss = 0;  ///< MSS to announce (`ip route ... advmss`); 0: from the MTU
   bool mtu_locked = false;
   std::string congestion;  ///< its congestion control (`ip route ... congctl`), "" if none
 };
