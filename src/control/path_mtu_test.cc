@@ -111,6 +111,22 @@ TEST_F(PathMtuTest, TheRoutesMtuIsFollowedDownAndUpToThePeersMss) {
   EXPECT_EQ(told().size(), 4u);
 }
 
+TEST_F(PathMtuTest, ARouteMaySayWhichMssToAnnounce) {
+  receive(from_peer(40001, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.mss, 1460);
+  Request r;
+  r.kind = Request::Kind::kRoute;
+  r.remote = kPeer;
+  r.route.kind = Route::Kind::kDirect;
+  r.route.source_mac = kHereMac;
+  r.route.next_hop_mac = kPeerMac;
+  r.route.advmss = 1000;
+  tell(r);
+  EXPECT_TRUE(told().empty()) << "what is sent has another bound";
+  receive(from_peer(40002, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.mss, 1000);
+}
+
 TEST_F(PathMtuTest, AnUnreachableExplainsALaterTimeoutOnly) {
   Request r = message(5000, 0);
   r.icmp = Request::Icmp::kUnreachable;

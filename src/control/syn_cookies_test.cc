@@ -124,6 +124,18 @@ TEST_F(CookieTest, DataWithTheAckIsKept) {
   EXPECT_EQ(world.reinjected, 1);
 }
 
+TEST_F(CookieTest, TheMssOfTheMtuThatIsNowIsAnnounced) {
+  flood();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.mss, 1460);
+  Request smaller;
+  smaller.kind = Request::Kind::kLinkMtu;
+  smaller.mtu = 1280;
+  request(smaller);
+  receive(from_peer(40001, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().options.mss, 1240);
+}
+
 TEST_F(CookieTest, WithoutTimestampsNothingIsScaled) {
   flood();
   auto syn = from_peer(40000, wire::kSyn, 1000);

@@ -129,7 +129,7 @@ TEST_F(NetTest, FollowsLinksAddressesAndRoutes) {
 
 TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {
   TestNetns::run(
-      "ip route add 10.50.0.0/16 via 10.99.0.2 mtu lock 1300 src 10.99.0.1 && "
+      "ip route add 10.50.0.0/16 via 10.99.0.2 mtu lock 1300 advmss 1200 src 10.99.0.1 && "
       "ip route add fd50::/64 via fd99::2 && ip route add 10.51.0.0/16 via inet6 fd99::2 && "
       "ip route add 10.52.0.0/16 via 10.99.0.2 congctl reno");
   auto lookup = RouteLookup::open();
@@ -141,11 +141,13 @@ TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {
   EXPECT_EQ(on_link.value().next_hop, kThere4);
   EXPECT_EQ(on_link.value().source, kHere4);
   EXPECT_EQ(on_link.value().mtu, 0u);
+  EXPECT_EQ(on_link.value().advmss, 0u);
 
   auto far = lookup.value().find({.remote = addr("10.50.1.1")});
   ASSERT_TRUE(far.ok());
   EXPECT_EQ(far.value().next_hop, kThere4);
   EXPECT_EQ(far.value().mtu, 1300u);
+  EXPECT_EQ(far.value().advmss, 1200u);
   EXPECT_TRUE(far.value().mtu_locked);
   EXPECT_EQ(far.value().congestion, "");
   auto reno = lookup.value().find({.remote = addr("10.52.1.1")});
