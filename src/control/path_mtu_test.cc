@@ -40,6 +40,16 @@ class PathMtuTest : public ControlTest {
     for (const auto& command : commanded(Kind::kSetMss)) sizes.push_back(command.mss);
     return sizes;
   }
+  /// The route to the peer as it is, to be changed and told.
+  static Request another_route() {
+    Request r;
+    r.kind = Request::Kind::kRoute;
+    r.remote = kPeer;
+    r.route.kind = Route::Kind::kDirect;
+    r.route.source_mac = kHereMac;
+    r.route.next_hop_mac = kPeerMac;
+    return r;
+  }
   FlowId flow_id = kNoFlow;
 };
 
@@ -95,12 +105,7 @@ TEST_F(PathMtuTest, OldRoutersMakeItTryThePlateaus) {
 }
 
 TEST_F(PathMtuTest, TheRoutesMtuIsFollowedDownAndUpToThePeersMss) {
-  Request r;
-  r.kind = Request::Kind::kRoute;
-  r.remote = kPeer;
-  r.route.kind = Route::Kind::kDirect;
-  r.route.source_mac = kHereMac;
-  r.route.next_hop_mac = kPeerMac;
+  Request r = another_route();
   const shm::Line& l = line(1, flows[index_of(flow_id)].post.line);
   for (const auto& [mtu, mss] : {std::pair{1280, 1228}, {1500, 1448}, {9000, 1448}, {1400, 1348}}) {
     r.route.mtu = static_cast<std::uint16_t>(mtu);
@@ -114,12 +119,7 @@ TEST_F(PathMtuTest, TheRoutesMtuIsFollowedDownAndUpToThePeersMss) {
 TEST_F(PathMtuTest, ARouteMaySayWhichMssToAnnounce) {
   receive(from_peer(40001, wire::kSyn, 1000));
   EXPECT_EQ(last_sent().options.mss, 1460);
-  Request r;
-  r.kind = Request::Kind::kRoute;
-  r.remote = kPeer;
-  r.route.kind = Route::Kind::kDirect;
-  r.route.source_mac = kHereMac;
-  r.route.next_hop_mac = kPeerMac;
+  Request r = another_route();
   r.route.advmss = 1000;
   tell(r);
   EXPECT_TRUE(told().empty()) << "what is sent has another bound";
