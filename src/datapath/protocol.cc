@@ -43,10 +43,16 @@ void take_timestamp(Step& t, const RxSummary& seg, std::int64_t seq) {
   s.ts_recent_age = t.now;
 }
 
+/// As Linux: behind the highest bytes that SACK reports, which the real peer has sent as well.
+bool follows_sacked(const Step& t, std::int64_t seq) {
+  if (!t.s.sack_on || t.s.ranges == 0) return false;
+  return seq == static_cast<std::int64_t>(t.pools.ranges.at(t.s.ranges).ranges.highest());
+}
+
 /// RFC 5961 section 3: exactly at the left edge resets; elsewhere in the window is challenged.
 void take_reset(Step& t, std::int64_t seq) {
   ProtocolSlice& s = t.s;
-  if (seq != static_cast<std::int64_t>(s.rcv_nxt)) {
+  if (seq != static_cast<std::int64_t>(s.rcv_nxt) && !follows_sacked(t, seq)) {
     t.counters.drops.bad_rst.add();
     challenge(t);
     return;

@@ -133,8 +133,7 @@ void end_round(Step& t) {
   s.fin_acked = s.fin_queued && ack > s.snd_end;
   s.dup_acks = 0;
   if (s.backoff == 0) return;
-  s.backoff = 0;
-  if (s.srtt.ns != 0) s.rto = rto_of(s);  // RFC 6298 section 5.7
+  s.backoff = 0;  // the timeout itself stays until a round trip is measured: RFC 6298 section 5
   t.out.events |= Outcome::kProgress;
 }
 
@@ -164,11 +163,12 @@ void take_plain_advance(Step& t, const RxSummary& seg, std::uint64_t ack) {
   wind_up(t);
 }
 
-/// RFC 9293 section 3.10.7.4 and RFC 5961 section 5: [snd_una - max window, snd_max].
+/// RFC 9293 section 3.10.7.4 and RFC 5961 section 5: [snd_una - max window, snd_max]; as Linux,
+/// nothing from before the first byte, which was never sent.
 bool ack_in_range(Step& t, std::int64_t ack) {
   const ProtocolSlice& s = t.s;
-  const auto oldest = static_cast<std::int64_t>(s.snd_una) -
-                      static_cast<std::int64_t>(std::max<std::uint32_t>(s.max_snd_wnd, 1u));
+  const auto window = static_cast<std::int64_t>(std::max<std::uint32_t>(s.max_snd_wnd, 1u));
+  const auto oldest = std::max<std::int64_t>(static_cast<std::int64_t>(s.snd_una) - window, 0);
   if (ack <= static_cast<std::int64_t>(s.snd_max) && ack >= oldest) return true;
   t.counters.drops.bad_ack.add();
   challenge(t);

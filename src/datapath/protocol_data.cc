@@ -91,8 +91,19 @@ void take_in_order(Step& t, const Piece& piece) {
   judge_rx_ring(t);
 }
 
+/// As Linux: where segments overlap, the bytes of the one that starts lower stay.
+void cut_head(const flow::Reassembly& ranges, Piece& piece) {
+  for (std::uint32_t i = 0; i < ranges.count(); ++i) {
+    const flow::Range& r = ranges.at(i);
+    if (r.begin >= piece.begin || r.end <= piece.begin || r.end >= piece.end) continue;
+    piece.skipped = static_cast<std::uint16_t>(piece.skipped + (r.end - piece.begin));
+    piece.begin = r.end;
+    return;
+  }
+}
+
 /// False: nothing of it is wanted.
-bool take_out_of_order(Step& t, const Piece& piece) {
+bool take_out_of_order(Step& t, Piece& piece) {
   ProtocolSlice& s = t.s;
   // RFC 5681 section 4.2: a duplicate ACK for each, at once.
   if (s.ack_now && s.more_acks < kMaxMoreAcks) ++s.more_acks;
@@ -106,6 +117,7 @@ bool take_out_of_order(Step& t, const Piece& piece) {
   const flow::Range twice = overlap(r.ranges, piece);
   if (twice.begin < twice.end) report_duplicate(s, twice);
   const bool all_twice = twice.begin == piece.begin && twice.end == piece.end;
+  cut_head(r.ranges, piece);
   if (!r.ranges.add(piece.begin, piece.end)) {
     t.counters.drops.no_range.add();
     return false;
@@ -152,7 +164,7 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   const bool has_fin = (seg.flags & wire::kFin) != 0;
   if (seg.payload_length == 0 && !has_fin) return;
 
-  const Piece piece = trim(s, seg, seq);
+  Piece piece = trim(s, seg, seq);
   if (!piece.empty() && s.orphan) {  // nobody will read it: RFC 9293 section 3.10.4 (CLOSE)
     on_abort(t, 0, true);
     return;

@@ -385,6 +385,25 @@ TEST(Checks, ResetInsideTheWindowIsChallenged) {
   EXPECT_EQ(t.counters.drops.bad_rst.value(), 1u);
 }
 
+TEST(Receive, OverlappingHeadBeyondAGapKeepsTheEarlierBytes) {
+  Script t;
+  t.recv({.seq = 1000, .length = 500});
+  t.recv({.seq = 1300, .length = 500});
+  EXPECT_EQ(t.last.copy_pos, 1500u);
+  EXPECT_EQ(t.last.copy_length, 300u);
+  EXPECT_EQ(t.last.copy_offset, kPayloadOffset + 200);
+}
+
+TEST(Checks, ResetBehindWhatSackReportsEndsTheConnection) {
+  for (const bool sack : {false, true}) {
+    Script t;
+    t.s.sack_on = sack;
+    t.recv({.seq = 1000, .length = 500});
+    t.recv({.seq = 1500, .flags = wire::kRst});
+    EXPECT_EQ(t.closed.has_value(), sack);
+  }
+}
+
 TEST(Checks, ResetOutsideTheWindowIsIgnored) {
   Script t;
   t.recv({.seq = 20000, .flags = wire::kRst});
@@ -435,6 +454,14 @@ TEST(Checks, AcksOlderThanTheLargestWindowAreChallenged) {
   EXPECT_EQ(t.s.rcv_nxt, 10u) << "old, but possible";
   t.recv({.ack = 100000 - 60001, .length = 10});
   EXPECT_EQ(t.s.rcv_nxt, 10u);
+  EXPECT_EQ(t.counters.drops.bad_ack.value(), 1u);
+}
+
+TEST(Checks, AcksFromBeforeTheFirstByteAreChallenged) {
+  Script t;
+  t.recv({.ack = -1, .length = 10});
+  EXPECT_EQ(t.s.rcv_nxt, 0u);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
   EXPECT_EQ(t.counters.drops.bad_ack.value(), 1u);
 }
 

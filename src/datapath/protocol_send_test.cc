@@ -125,6 +125,15 @@ TEST(SillyWindow, APartOfTheDataWaitsForALargerWindow) {
   EXPECT_EQ(t.take_sent(), Sent({"PA 1000+1000 a0"}));
 }
 
+TEST(SillyWindow, APartWaitsAlsoWhenNothingIsInFlight) {
+  Script t;
+  t.recv({.window = 300});
+  t.write(1000);
+  EXPECT_EQ(t.take_sent(), Sent({}));
+  t.run_to(t.s.persist_at);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+300 a0"})) << "the override timeout";
+}
+
 // --- Acknowledgements ---
 
 TEST(Ack, FreesTheRingAndTellsTheApplication) {
@@ -261,6 +270,7 @@ TEST(NewReno, AFullAckEndsTheRecoveryAtTheThreshold) {
 
 TEST(NewReno, TheHoleEndsWhereSendingEnded) {
   Script t;
+  t.s.max_snd_wnd = 500;
   t.recv({.window = 500});
   t.write(3000);
   EXPECT_EQ(t.take_sent(), Sent({"A 0+500 a0"}));
@@ -340,8 +350,20 @@ TEST(Rto, ProgressEndsTheBackoff) {
   t.recv({.ack = 1000});
   EXPECT_EQ(t.take_sent(), Sent({"A 1000+1000 a0", "PA 2000+1000 a0"}));
   EXPECT_EQ(t.s.backoff, 0);
-  EXPECT_LT(t.s.rto, millis(300));
   EXPECT_NE(t.events & Outcome::kProgress, 0);
+}
+
+TEST(Rto, StaysBackedOffUntilARoundTripIsMeasured) {
+  Script t;
+  t.write(1000);
+  t.run_to(t.s.rto_at);
+  t.run_to(t.s.rto_at);
+  const Nanos backed_off = t.s.rto;
+  t.recv({.ack = 1000});
+  EXPECT_EQ(t.s.rto, backed_off) << "either copy may have been answered";
+  t.write(1000);
+  t.recv({.ack = 2000});
+  EXPECT_LT(t.s.rto, millis(300));
 }
 
 TEST(Rto, NewDataFollowsTheRepairedWindow) {

@@ -44,7 +44,7 @@ bool short_segment_ok(const ProtocolSlice& s, std::uint32_t length) {
   const bool all = s.snd_nxt + length == s.snd_end;
   if (s.override_sws || (all && s.fin_queued)) return true;
   if (all && s.urgent_sent && urgent_unacknowledged(s)) return true;  // as Linux
-  if (!all) return s.snd_nxt == s.snd_una || length * 2 >= s.max_snd_wnd;
+  if (!all) return length * 2 >= s.max_snd_wnd;
   if (s.cork) return false;
   return s.nodelay || s.snd_sml <= s.snd_una || s.snd_nxt < s.snd_max;
 }
