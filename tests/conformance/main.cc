@@ -47,8 +47,12 @@ Outcome run(const std::string& path, const std::string& name, bool verbose) {
     said = path + ": " + failure.what();
     outcome = Outcome::kFailed;
   }
+  if (outcome == Outcome::kVoid) {
+    said += path + " on " + name + ": the machine was too busy for a verdict";
+    outcome = Outcome::kSkipped;
+  }
   if (!said.empty()) std::printf("%s\n", said.c_str());
-  return outcome == Outcome::kVoid ? Outcome::kFailed : outcome;
+  return outcome;
 }
 
 int main_of(int count, char** arguments) {
