@@ -45,7 +45,7 @@ SynFacts facts_of(const wire::TcpSegment& syn) {
   facts.mss = std::max(kMinMss, syn.options.mss == 0 ? absent : syn.options.mss);
   facts.timestamps = syn.options.has_timestamp;
   facts.wscale_on = syn.options.has_wscale;
-  facts.wscale = std::min(syn.options.wscale, wire::kMaxWindowShift);
+  facts.wscale = syn.options.wscale;
   facts.sack_on = syn.options.sack_permitted;
   facts.ecn = (syn.flags & (wire::kEce | wire::kCwr)) == (wire::kEce | wire::kCwr);
   facts.ect = syn.ecn != wire::kNotEct;
