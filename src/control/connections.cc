@@ -174,6 +174,7 @@ void Control::Impl::on_congestion(const Event& e) {
     step = c.algorithm->on_timeout;
   }
   step(c.cc_state, e.sample, c.cc);
+  c.cc.as_of = e.sample.reductions;
   if (!c.algorithm->has_rate) set_pace(options.cc, e.sample, c.cc);
   if (!(c.cc == before)) push_congestion(id);
 }

@@ -108,9 +108,11 @@ void Pipeline::Impl::remove(FlowId id, Time now) {
 void Pipeline::Impl::set_congestion(FlowId id, const flow::CongestionParams& params) {
   flow::ProtocolSlice& s = at(id).protocol;
   if (params.pacing_bytes_per_s == 0 && s.cc.pacing_bytes_per_s != 0) scheduler.reset(id);
-  const std::uint32_t ssthresh = std::min(s.cc.ssthresh, params.ssthresh);
+  // A reduction found meanwhile counts, and one taken back meanwhile does not.
+  const std::uint32_t ssthresh =
+      params.as_of == s.reductions ? std::min(s.cc.ssthresh, params.ssthresh) : s.cc.ssthresh;
   s.cc = params;
-  s.cc.ssthresh = ssthresh;  // a loss found meanwhile counts
+  s.cc.ssthresh = ssthresh;
 }
 
 void Pipeline::Impl::offer_rx_ring(const flow::Command& command, Time now) {

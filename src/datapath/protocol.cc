@@ -11,6 +11,9 @@
 namespace toe::datapath {
 namespace {
 
+/// As Linux: one tick late is no old duplicate. Where a network reorders, what left before a
+/// retransmission may come behind it.
+constexpr std::int32_t kPawsSlack = 1;
 /// Timestamps are taken as old only while the last good one is younger (RFC 7323 section 5.5).
 constexpr Nanos kPawsIdleLimit = seconds(24 * 24 * 3600);
 
@@ -23,7 +26,7 @@ bool paws_ok(const Step& t, const RxSummary& seg) {
   const ProtocolSlice& s = t.s;
   if (!s.ts_on || !seg.has_timestamp || (seg.flags & wire::kRst) != 0) return true;
   const auto age = static_cast<std::int32_t>(seg.tsval - s.ts_recent);
-  return age >= 0 || t.now - s.ts_recent_age > kPawsIdleLimit;
+  return age >= -kPawsSlack || t.now - s.ts_recent_age > kPawsIdleLimit;
 }
 
 /// Acceptability test of RFC 9293 section 3.10.7.4, in the relaxed form that also lets a segment
@@ -39,6 +42,8 @@ void take_timestamp(Step& t, const RxSummary& seg, std::int64_t seq) {
   if (!s.ts_on || !seg.has_timestamp) return;
   // RFC 7323 section 4.3: only from the segment that the last ACK asked for.
   if (seq > static_cast<std::int64_t>(s.last_ack_sent)) return;
+  const auto age = static_cast<std::int32_t>(seg.tsval - s.ts_recent);
+  if (age < 0 && age >= -kPawsSlack) return;  // paws_ok() let it pass, it is not the recent one
   s.ts_recent = seg.tsval;
   s.ts_recent_age = t.now;
 }
@@ -71,6 +76,7 @@ void refuse(Step& t, const RxSummary& seg, std::int64_t seq) {
     t.s.ack_now = true;
     const auto end = std::min(seq + seg.payload_length, static_cast<std::int64_t>(t.s.rcv_nxt));
     if (seq >= 0 && seq < end) {
+      acknowledge_quickly(t.s);
       report_duplicate(t.s, {static_cast<std::uint64_t>(seq), static_cast<std::uint64_t>(end)});
     }
   } else {

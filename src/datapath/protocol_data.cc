@@ -52,21 +52,11 @@ void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
 /// As many as make a peer without SACK send again (RFC 5681 section 3.2), whatever the burst.
 constexpr std::uint8_t kMaxMoreAcks = 3;
 
-/// The lowest part of the piece that has come before, out of order.
-flow::Range overlap(const flow::Reassembly& ranges, const Piece& piece) {
-  for (std::uint32_t i = 0; i < ranges.count(); ++i) {
-    const flow::Range common{std::max(ranges.at(i).begin, piece.begin),
-                             std::min(ranges.at(i).end, piece.end)};
-    if (common.begin < common.end) return common;
-  }
-  return {};
-}
-
 /// In-order data may reach ranges that wait beyond a gap.
 std::uint64_t join_ranges(Step& t, const Piece& piece) {
   ProtocolSlice& s = t.s;
   flow::Reassembly& ranges = t.pools.ranges.at(s.ranges).ranges;
-  const flow::Range twice = overlap(ranges, piece);
+  const flow::Range twice = ranges.first_common(piece.begin, piece.end);
   if (twice.begin < twice.end) report_duplicate(s, twice);
   const std::uint64_t next = ranges.advance(piece.end);
   if (ranges.empty()) {
@@ -114,7 +104,7 @@ bool take_out_of_order(Step& t, Piece& piece) {
     return false;
   }
   ReceiveRanges& r = t.pools.ranges.at(s.ranges);
-  const flow::Range twice = overlap(r.ranges, piece);
+  const flow::Range twice = r.ranges.first_common(piece.begin, piece.end);
   if (twice.begin < twice.end) report_duplicate(s, twice);
   const bool all_twice = twice.begin == piece.begin && twice.end == piece.end;
   cut_head(r.ranges, piece);
@@ -131,6 +121,7 @@ bool take_out_of_order(Step& t, Piece& piece) {
 void report_old_bytes(Step& t, std::int64_t seq, std::int64_t seq_end) {
   const auto end = std::min(seq_end, static_cast<std::int64_t>(t.s.rcv_nxt));
   if (seq < 0 || seq >= end) return;
+  acknowledge_quickly(t.s);
   report_duplicate(t.s, {static_cast<std::uint64_t>(seq), static_cast<std::uint64_t>(end)});
 }
 
@@ -180,6 +171,9 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   if (piece.empty()) {
     s.ack_now = true;  // repeated, beyond the window, or a FIN behind a gap: RFC 5681 section 4.2
   } else {
+    if (s.last_data.ns != 0 && t.now - s.last_data > s.rto) {
+      s.quick_acks = kQuickAcks;  // the peer's window may have restarted
+    }
     s.last_data = t.now;
     const bool in_order = piece.begin == s.rcv_nxt;
     if (in_order) take_in_order(t, piece);
@@ -193,6 +187,11 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   consume_fin(t);
   // While bytes are missing, each answer says which are there (RFC 2018 section 4).
   if (s.ranges != 0 && s.sack_on && s.ack_now) s.sack_due = true;
+}
+
+void acknowledge_quickly(ProtocolSlice& s) {
+  s.quick_acks = kQuickAcks;
+  s.pingpong = false;
 }
 
 void report_duplicate(ProtocolSlice& s, const flow::Range& twice) {
@@ -244,9 +243,12 @@ void judge_rx_ring(Step& t) {
   const std::uint64_t free = s.rcv_limit - std::min(s.rcv_limit, s.rcv_nxt);
   const std::uint64_t in_round = s.rcv_nxt - s.rcv_round_pos;
   const bool tight = free < s.rcv_ring_bytes / 2;
-  const bool fast = in_round >= s.rcv_ring_bytes / 2;
+  // A peer in slow start sends twice as much in the next round, and has sent it when we see this.
+  const bool doubling = in_round >= s.rcv_ring_bytes / 4 && in_round / 3 * 2 >= s.rcv_last_round;
+  const bool fast = in_round >= s.rcv_ring_bytes / 2 || doubling;
   if (t.now - s.rcv_round_start > std::max(s.srtt, kMinRound)) {
     s.rcv_round_start = t.now;
+    s.rcv_last_round = in_round;
     s.rcv_round_pos = s.rcv_nxt;
   }
   if (!tight && !fast) return;

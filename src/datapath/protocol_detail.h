@@ -17,6 +17,7 @@ inline constexpr std::uint8_t kMaxProbes = 15;         ///< unanswered, as Linux
 /// at 200 ms and double up to 120 s; and 8 of them for a connection that no process holds.
 inline constexpr Nanos kGiveUp = millis(924'600);
 inline constexpr Nanos kGiveUpOrphan = millis(102'200);
+inline constexpr std::uint8_t kQuickAcks = 16;       ///< ACKs without delay, as Linux
 inline constexpr std::uint8_t kDupAckThreshold = 3;  ///< RFC 5681 section 3.2
 inline constexpr std::uint32_t kMinCwndSegments = 2;
 
@@ -101,6 +102,8 @@ inline Unacked unacked(const ProtocolSlice& s) {
 void take_payload(Step& t, const RxSummary& seg, std::int64_t seq);
 /// Notes bytes that came once more: the next ACK says so, at once (RFC 2883).
 void report_duplicate(ProtocolSlice& s, const flow::Range& twice);
+/// The peer sends again what is here: its window is small and waits for every ACK (as Linux).
+void acknowledge_quickly(ProtocolSlice& s);
 /// Keeps rcv_limit in step with what the application has consumed.
 void update_rcv_limit(ProtocolSlice& s);
 /// True when the window could be opened by so much that the peer should be told (RFC 9293

@@ -79,9 +79,9 @@ TEST(Receive, InOrderDataThatOverrunsAStoredRangeAbsorbsIt) {
 TEST(Receive, AsManyGapsAsRangesAreKeptTheNextIsDroppedWithAnAck) {
   Script t;
   constexpr int kRanges = kOutOfOrderRanges;
-  for (int i = 1; i <= kRanges; ++i) t.recv({.seq = 200 * i, .length = 100});
+  for (int i = 1; i <= kRanges; ++i) t.recv({.seq = 20 * i, .length = 10});
   t.take_sent();
-  t.recv({.seq = 200 * (kRanges + 1), .length = 100});
+  t.recv({.seq = 20 * (kRanges + 1), .length = 10});
   EXPECT_EQ(t.last.copy_length, 0);
   EXPECT_EQ(t.counters.drops.no_range.value(), 1u);
   EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
@@ -316,6 +316,40 @@ TEST(Window, ReadsWithPlentyOfWindowSendNothing) {
   EXPECT_EQ(t.take_sent(), Sent({}));
 }
 
+// As Linux's quick mode: a sender that repeats itself or restarts has a small window and waits for
+// every ACK.
+TEST(AckPolicy, AfterARepeatedSegmentEveryOneIsAcknowledgedAtOnce) {
+  Script t;
+  t.recv({.length = 1000});
+  t.pass(millis(50));
+  t.recv({.length = 1000});
+  t.take_sent();
+  t.recv({.seq = 0, .length = 1000});
+  EXPECT_EQ(t.take_sent().size(), 1u);
+  t.pass(millis(50));
+  t.take_sent();
+  for (int i = 0; i < 16; ++i) {
+    t.recv({.length = 500});
+    EXPECT_EQ(t.take_sent().size(), 1u) << i;
+  }
+  t.recv({.length = 500});
+  EXPECT_EQ(t.take_sent().size(), 0u);
+}
+
+TEST(AckPolicy, AfterARestEveryOneIsAcknowledgedAtOnce) {
+  Script t;
+  t.recv({.length = 1000});
+  t.pass(millis(50));
+  t.recv({.length = 1000});
+  t.pass(millis(50));
+  EXPECT_EQ(t.take_sent().size(), 2u);
+  EXPECT_EQ(t.counters.delayed_acks.value(), 2u);
+  t.pass(t.s.rto + millis(1));
+  t.take_sent();
+  t.recv({.length = 1000});
+  EXPECT_EQ(t.take_sent().size(), 1u);
+}
+
 // --- Receive ring switch ---
 
 TEST(RxRing, AFastPeerAsksForALargerRingOnce) {
@@ -325,6 +359,23 @@ TEST(RxRing, AFastPeerAsksForALargerRingOnce) {
   t.events = 0;
   t.recv({.length = 1000});
   EXPECT_EQ(t.events & Outcome::kWantRxRing, 0);
+}
+
+// A peer in slow start: the round after the one that shows a quarter of the ring fills it.
+TEST(RxRing, APeerThatDoublesIsAheadOfWhatArrived) {
+  for (const int before : {2, 4}) {
+    Script t;
+    for (int i = 0; i < before; ++i) t.recv({.length = 1000});
+    t.read(t.s.rcv_nxt);
+    t.pass(millis(11));
+    t.recv({.length = 1000});  // ends the first round: `before` and this one
+    t.read(t.s.rcv_nxt);
+    for (int i = 0; i < 5; ++i) {
+      t.recv({.length = 1000});
+      t.read(t.s.rcv_nxt);
+    }
+    EXPECT_EQ((t.events & Outcome::kWantRxRing) != 0, before == 2) << before;
+  }
 }
 
 TEST(RxRing, SwitchesBeyondEveryByteReceivedSoFar) {
@@ -470,10 +521,20 @@ TEST(Paws, OldTimestampsAreDroppedWithAnAck) {
   t.s.ts_on = true;
   t.s.ts_recent = 1000;
   t.s.ts_recent_age = t.now;
-  t.recv({.length = 100, .tsval = 999});
+  t.recv({.length = 100, .tsval = 998});
   EXPECT_EQ(t.s.rcv_nxt, 0u);
   EXPECT_EQ(t.counters.drops.paws.value(), 1u);
   EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
+}
+
+TEST(Paws, OneTickLateIsNotOld) {  // as Linux
+  Script t;
+  t.s.ts_on = true;
+  t.s.ts_recent = 1000;
+  t.s.ts_recent_age = t.now;
+  t.recv({.length = 100, .tsval = 999});
+  EXPECT_EQ(t.s.rcv_nxt, 100u);
+  EXPECT_EQ(t.s.ts_recent, 1000u) << "and never goes back";
 }
 
 TEST(Paws, TimestampsWrap) {

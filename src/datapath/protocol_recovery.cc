@@ -28,6 +28,10 @@ struct Findings {
   bool lost = false;         ///< more was found lost
 };
 
+Nanos known_min_rtt(const ProtocolSlice& s) {
+  return s.min_rtt.ns == INT64_MAX ? Nanos{0} : s.min_rtt;
+}
+
 struct Span {
   std::int64_t begin = 0;
   std::int64_t end = 0;
@@ -182,6 +186,12 @@ void steer(Step& t, const Scoreboard& board, const Findings& f) {
 void undo(Step& t) {
   ProtocolSlice& s = t.s;
   const flow::UndoState& before = s.loss.undo;
+  // What was sent again had not been lost but overtaken. RFC 8985 section 6.2 step 3 sees that only
+  // of bytes that left once, and without the wait nearly all of them leave twice; as Linux.
+  if (!before.timeout && before.retransmitted && !s.loss.rack.reordering) {
+    s.loss.rack.reordering = true;
+    t.counters.reorderings.add();
+  }
   s.cwnd = std::max(s.cwnd, before.cwnd);
   s.cc.ssthresh = std::max(s.cc.ssthresh, before.ssthresh);
   s.ca_state = CaState::kOpen;
@@ -189,6 +199,7 @@ void undo(Step& t) {
   s.rexmit_end = 0;
   s.snd_nxt = s.snd_max;  // nothing has to be sent again
   s.loss.undo.possible = false;
+  ++s.reductions;
   s.ecn = static_cast<std::uint8_t>(s.ecn & ~flow::kEcnCwrDue);
   if (s.board != 0) {
     Scoreboard& board = t.pools.boards.at(s.board);
@@ -237,7 +248,8 @@ void judge(Step& t, const AckNews& news, Scoreboard& board, Findings& f) {
   // Karn: what was sent again may have caused this answer.
   if (s.ca_state >= CaState::kRecovery && !s.timed_rtt && f.delivery.fresh.end != 0 &&
       f.delivery.again.end == 0) {
-    take_coarse_rtt(s, t.now - f.delivery.fresh.sent);
+    // A run carries the instant of its last byte; nothing arrives sooner than the least round trip.
+    take_coarse_rtt(s, std::max(t.now - f.delivery.fresh.sent, known_min_rtt(s)));
   }
   note_board(s, board);
   f.undone = undo_by_dsack(t, &board) || (f.acked != 0 && undo_by_time(t, news.seg));
@@ -340,13 +352,7 @@ void return_board(Step& t) {
 void note_board(ProtocolSlice& s, const Scoreboard& board) {
   s.discount = static_cast<std::uint32_t>(board.sacked() + board.lost());
   s.loss.lost = static_cast<std::uint32_t>(board.lost());
-  s.loss.resent = 0;
-  for (std::uint32_t i = 0; i < board.count(); ++i) {
-    const Scoreboard::Run& run = board.run(i);
-    if (run.again && !run.sacked && !run.lost) {
-      s.loss.resent += static_cast<std::uint32_t>(board.bytes_of(i));
-    }
-  }
+  s.loss.resent = static_cast<std::uint32_t>(board.resent());
 }
 
 void on_reorder_timeout(Step& t) {
@@ -383,6 +389,7 @@ void prepare_undo(ProtocolSlice& s) {
   s.loss.undo.cwnd = s.cwnd;
   s.loss.undo.ssthresh = s.cc.ssthresh;
   s.loss.undo.possible = true;
+  ++s.reductions;
 }
 
 void note_resent(Step& t, std::uint64_t begin, std::uint64_t end) {

@@ -440,6 +440,60 @@ TEST(Undo, DuplicatesOfAllThatWasSentAgainTakeTheReductionBack) {  // RFC 3708
   EXPECT_EQ(t.s.loss.rack.window_steps, 2) << "and reordering may take longer from now on";
 }
 
+// RFC 8985 section 6.2 step 3 sees reordering only where bytes left once. Here all that is
+// overtaken is sent again at once, and would be for ever.
+TEST(Undo, OfARecoveryShowsReordering) {
+  LossScript t;
+  t.flight();
+  for (std::uint64_t i = 2; i <= 4; ++i) t.recv({.sack = {{1000, i * 1000}}});
+  t.recv({.ack = 10'000});
+  t.recv({.ack = 10'000, .sack = {{0, 1000}}});
+  EXPECT_TRUE(t.s.loss.rack.reordering);
+  EXPECT_EQ(t.counters.reorderings.value(), 1u);
+  t.write(10'000);
+  t.take_sent();
+  t.pass(millis(10));
+  for (std::uint64_t i = 12; i <= 16; ++i) t.recv({.sack = {{11'000, i * 1000}}});
+  EXPECT_EQ(t.take_sent(), Sent({})) << "waits for what may only be late";
+}
+
+TEST(Undo, OfATimeoutDoesNot) {
+  LossScript t;
+  t.s.ts_on = true;
+  t.write(10'000);
+  const std::uint32_t before = t.stamp();
+  t.s.probe_at = Time::never();
+  t.run_to(t.s.rto_at);
+  t.recv({.ack = 1000, .tsecr = before});
+  EXPECT_EQ(t.counters.undone_by_time.value(), 1u);
+  EXPECT_FALSE(t.s.loss.rack.reordering);
+}
+
+// Control's parameters tell which reductions it knew of (Pipeline::set_congestion).
+TEST(Undo, IsCountedAsTheReductionWas) {
+  LossScript t;
+  t.flight();
+  for (std::uint64_t i = 2; i <= 4; ++i) t.recv({.sack = {{1000, i * 1000}}});
+  EXPECT_EQ(t.s.reductions, 1);
+  t.recv({.ack = 10'000});
+  t.recv({.ack = 10'000, .sack = {{0, 1000}}});
+  EXPECT_EQ(t.s.reductions, 2);
+}
+
+// Bytes of a run carry the instant of its last byte: what is measured on them may be too short.
+TEST(SackRecovery, NoRoundTripIsShorterThanTheLeast) {
+  LossScript t;
+  t.write(5000);
+  t.pass(millis(8));  // an eighth of a millisecond apart would be one burst; this is the next
+  t.write(5000);
+  t.pass(millis(2));
+  for (int i = 0; i < 40; ++i) {
+    const std::uint64_t end = 6000 + static_cast<std::uint64_t>(i) * 100;
+    t.recv({.sack = {{5000, std::min<std::uint64_t>(end, 10'000)}}});
+  }
+  EXPECT_GE(t.s.srtt, t.s.min_rtt);
+}
+
 TEST(Undo, TheNetworksDuplicatesDoNot) {
   LossScript t;
   t.flight();

@@ -36,7 +36,7 @@ void on_rto(Step& t) {
     return;
   }
   // As Linux: a timeout within an episode of loss is no second reason to reduce.
-  if (s.ca_state < flow::CaState::kRecovery) reduce_for_loss(s);
+  if (s.ca_state < flow::CaState::kRecovery && reduce_for_loss(s)) s.loss.undo.timeout = true;
   if (s.backoff < UINT8_MAX) ++s.backoff;
   if (!lose_on_timeout(t)) {
     s.cwnd = s.mss;

@@ -27,7 +27,9 @@ std::uint32_t prr_on_ack(flow::PrrState& prr, const PrrInput& in) {
   // The first retransmission leaves at once.
   if (prr.sent == 0) allowed = std::max<std::int64_t>(allowed, in.mss);
   allowed = std::max<std::int64_t>(allowed, 0);
-  return static_cast<std::uint32_t>(std::min<std::int64_t>(flight + allowed, UINT32_MAX));
+  // What a peer's reports cannot justify: more than was in flight when the losses were found.
+  const std::int64_t most = std::max(static_cast<std::int64_t>(prr.flight), ssthresh) + in.mss;
+  return static_cast<std::uint32_t>(std::min({flight + allowed, most, std::int64_t{UINT32_MAX}}));
 }
 
 }  // namespace toe::datapath

@@ -57,6 +57,21 @@ TEST(Prr, NeverRefillsBeyondTheThreshold) {
       10'000u);
 }
 
+// A program that pauses in a recovery earns nothing, nor does a peer that reports bytes twice.
+TEST(Prr, NeverAllowsMoreThanWasInFlightBefore) {
+  flow::PrrState prr;
+  prr_begin(prr, 100 * kMss);
+  std::uint32_t cwnd = 0;
+  for (int i = 0; i < 300; ++i) {
+    cwnd = prr_on_ack(prr, {.delivered = 2 * kMss,
+                            .flight = 90 * kMss,
+                            .ssthresh = 70 * kMss,
+                            .mss = kMss,
+                            .safe = true});
+  }
+  EXPECT_EQ(cwnd, 101u * kMss);
+}
+
 // What leaves in a recovery is bounded by what arrived: in proportion while the flight is above the
 // threshold, one for one (and one more per safe acknowledgement) below it.
 TEST(Prr, SendsNoMoreThanWasDelivered) {

@@ -19,7 +19,17 @@ void later(Delivery::Latest& latest, Time sent, std::uint64_t end) {
 void Scoreboard::reset(std::uint64_t una) {
   count_ = 0;
   begin_ = una;
-  sacked_ = lost_ = 0;
+  sacked_ = lost_ = resent_ = 0;
+}
+
+void Scoreboard::count_run(std::uint32_t i, int sign) {
+  const Run& run = runs_[i];
+  std::uint64_t* const sum = run.sacked  ? &sacked_
+                             : run.lost  ? &lost_
+                             : run.again ? &resent_
+                                         : nullptr;
+  if (sum == nullptr) return;
+  *sum = sign > 0 ? *sum + bytes_of(i) : *sum - bytes_of(i);
 }
 
 void Scoreboard::add(std::uint64_t end, Time sent) {
@@ -45,7 +55,11 @@ void Scoreboard::advance(std::uint64_t una, Delivery& delivery) {
     if (run.sacked) {
       sacked_ -= end - begin_;
     } else {
-      if (run.lost) lost_ -= end - begin_;
+      if (run.lost) {
+        lost_ -= end - begin_;
+      } else if (run.again) {
+        resent_ -= end - begin_;
+      }
       deliver(begin_, end, run, delivery);
     }
     begin_ = end;
@@ -68,13 +82,13 @@ void Scoreboard::sack(std::uint64_t begin, std::uint64_t end, Delivery& delivery
     Run& run = runs_[i];
     if (run.sacked) continue;
     deliver(begin_of(i), run.end, run, delivery);
-    if (run.lost) lost_ -= bytes_of(i);
-    sacked_ += bytes_of(i);
+    count_run(i, -1);
     run.lost = false;
     run.sacked = true;
+    count_run(i, +1);
   }
   delivery.highest = std::max(delivery.highest, end);
-  tidy();
+  tidy(first, last);
 }
 
 void Scoreboard::resent(std::uint64_t begin, std::uint64_t end, Time now) {
@@ -85,12 +99,13 @@ void Scoreboard::resent(std::uint64_t begin, std::uint64_t end, Time now) {
   for (std::uint32_t i = first; i < last; ++i) {
     Run& run = runs_[i];
     if (run.sacked) continue;
-    if (run.lost) lost_ -= bytes_of(i);
+    count_run(i, -1);
     run.lost = false;
     run.again = true;
     run.set_sent(now);
+    count_run(i, +1);
   }
-  tidy();
+  tidy(first, last);
 }
 
 void Scoreboard::lose(std::uint64_t begin, std::uint64_t end) {
@@ -102,13 +117,14 @@ void Scoreboard::lose(std::uint64_t begin, std::uint64_t end) {
   for (std::uint32_t i = first; i < last; ++i) {
     if (!runs_[i].sacked && !runs_[i].lost) lose_run(i);
   }
-  tidy();
+  tidy(first, last);
 }
 
 void Scoreboard::lose_run(std::uint32_t i) {
   TOE_DCHECK(!runs_[i].sacked && !runs_[i].lost);
+  count_run(i, -1);
   runs_[i].lost = true;
-  lost_ += bytes_of(i);
+  count_run(i, +1);
 }
 
 bool Scoreboard::next_lost(std::uint64_t& begin, std::uint64_t& end) const {
@@ -122,20 +138,21 @@ bool Scoreboard::next_lost(std::uint64_t& begin, std::uint64_t& end) const {
 }
 
 void Scoreboard::unlose() {
-  for (std::uint32_t i = 0; i < count_; ++i) runs_[i].lost = false;
-  lost_ = 0;
-  tidy();
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    count_run(i, -1);
+    runs_[i].lost = false;
+    count_run(i, +1);
+  }
+  tidy(0, count_);
 }
 
 void Scoreboard::unsack() {
-  for (std::uint32_t i = 0; i < count_; ++i) runs_[i].sacked = false;
-  sacked_ = 0;
-  tidy();
-}
-
-bool Scoreboard::plain() const {
-  if (sacked_ != 0 || lost_ != 0) return false;
-  return std::none_of(runs_.begin(), runs_.begin() + count_, [](const Run& r) { return r.again; });
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    count_run(i, -1);
+    runs_[i].sacked = false;
+    count_run(i, +1);
+  }
+  tidy(0, count_);
 }
 
 // Of what the peer has, neither time nor history matters any more.
@@ -148,22 +165,19 @@ bool Scoreboard::alike(const Run& a, const Run& b) {
 void Scoreboard::join(std::uint32_t i) {
   Run& low = runs_[i - 1];
   Run& high = runs_[i];
-  for (std::uint32_t k = i - 1; k <= i; ++k) {
-    if (runs_[k].sacked) sacked_ -= bytes_of(k);
-    if (runs_[k].lost) lost_ -= bytes_of(k);
-  }
+  count_run(i - 1, -1);
+  count_run(i, -1);
   high.sacked = low.sacked && high.sacked;
   high.lost = !high.sacked && (low.lost || high.lost);
   high.again = low.again || high.again;
   high.set_sent(std::max(low.sent(), high.sent()));
   std::move(runs_.begin() + i, runs_.begin() + count_, runs_.begin() + i - 1);
   --count_;
-  if (runs_[i - 1].sacked) sacked_ += bytes_of(i - 1);
-  if (runs_[i - 1].lost) lost_ += bytes_of(i - 1);
+  count_run(i - 1, +1);
 }
 
 void Scoreboard::make_room(std::uint32_t runs) {
-  while (count_ + runs > kRuns) {
+  while (count_ + runs > bound_) {
     std::uint32_t i = count_ - 1;
     const auto same_state = [this](std::uint32_t at) {
       const Run& a = runs_[at - 1];
@@ -181,23 +195,28 @@ std::uint32_t Scoreboard::cut(std::uint64_t position) {
                                    [](const Run& run, std::uint64_t p) { return run.end <= p; });
   const auto i = static_cast<std::uint32_t>(at - runs_.begin());
   if (i == count_ || begin_of(i) == position) return i;
-  TOE_DCHECK(count_ < kRuns);
+  TOE_DCHECK(count_ < bound_);
   std::move_backward(at, runs_.begin() + count_, runs_.begin() + count_ + 1);
   runs_[i].end = position;
   ++count_;
   return i + 1;
 }
 
-void Scoreboard::tidy() {
-  std::uint32_t to = 0;
-  for (std::uint32_t i = 1; i < count_; ++i) {
+// Runs [first, last) have changed: they and their neighbours become one where they are alike.
+void Scoreboard::tidy(std::uint32_t first, std::uint32_t last) {
+  if (count_ == 0) return;
+  std::uint32_t to = first == 0 ? 0 : first - 1;
+  const std::uint32_t end = std::min(last + 1, count_);
+  for (std::uint32_t i = to + 1; i < end; ++i) {
     if (alike(runs_[to], runs_[i])) {
       runs_[to].end = runs_[i].end;
     } else {
       runs_[++to] = runs_[i];
     }
   }
-  if (count_ != 0) count_ = to + 1;
+  if (to + 1 >= end) return;
+  std::move(runs_.begin() + end, runs_.begin() + count_, runs_.begin() + to + 1);
+  count_ -= end - (to + 1);
 }
 
 void Scoreboard::deliver(std::uint64_t begin, std::uint64_t end, const Run& run,

@@ -4,16 +4,17 @@
 //
 // INVARIANT: runs are non-empty, adjacent and ascending: together they are [begin(), end()). Two
 // neighbours differ in state or in sending time.
-// Bound: kRuns. When one more is needed, two neighbours become one: those that differ only in time
-// first (both then count as sent at the later instant: found lost a little later), else the two
-// highest (what the peer has of them is forgotten: perhaps sent once more). Nothing lost is ever
-// taken for delivered.
+// Bound: kRuns, of which only those in use are ever touched. When one more is needed, two
+// neighbours become one: those that differ only in time first (both then count as sent at the later
+// instant: found lost a little later), else the two highest (what the peer has of them is
+// forgotten: perhaps sent once more). Nothing lost is ever taken for delivered.
 #ifndef TOE_DATAPATH_SCOREBOARD_H_
 #define TOE_DATAPATH_SCOREBOARD_H_
 
 #include <array>
 #include <cstdint>
 
+#include "base/limits.h"
 #include "base/types.h"
 
 namespace toe::datapath {
@@ -33,7 +34,8 @@ struct Delivery {
 
 class Scoreboard {
  public:
-  static constexpr std::uint32_t kRuns = 128;
+  /// Two for each hole that a receiver of ours can report.
+  static constexpr std::uint32_t kRuns = 2 * kOutOfOrderRanges;
 
   /// Bytes of one state, sent together.
   struct Run {
@@ -47,6 +49,9 @@ class Scoreboard {
     void set_sent(Time t) { sent_ns = static_cast<std::uint64_t>(t.ns) & ((1ull << 61) - 1); }
   };
   static_assert(sizeof(Run) == 16);
+
+  /// A smaller bound is for tests.
+  explicit Scoreboard(std::uint32_t bound = kRuns) : bound_(bound) {}
 
   /// Forgets everything; nothing before `una` is in flight.
   void reset(std::uint64_t una);
@@ -73,8 +78,10 @@ class Scoreboard {
   std::uint64_t end() const { return count_ == 0 ? begin_ : runs_[count_ - 1].end; }
   std::uint64_t sacked() const { return sacked_; }
   std::uint64_t lost() const { return lost_; }
+  /// Sent again and neither lost since nor known to have arrived.
+  std::uint64_t resent() const { return resent_; }
   /// True when all that is known is what was sent when: nothing sacked, lost or sent again.
-  bool plain() const;
+  bool plain() const { return sacked_ == 0 && lost_ == 0 && resent_ == 0; }
 
   // Runs in ascending order, for loss detection.
   std::uint32_t count() const { return count_; }
@@ -86,16 +93,20 @@ class Scoreboard {
 
  private:
   static bool alike(const Run& a, const Run& b);
+  /// What is counted of run i is counted once more (+1), or not any more (-1).
+  void count_run(std::uint32_t i, int sign);
   void make_room(std::uint32_t runs);
   void join(std::uint32_t i);
   std::uint32_t cut(std::uint64_t position);
-  void tidy();
+  void tidy(std::uint32_t first, std::uint32_t last);
   void deliver(std::uint64_t begin, std::uint64_t end, const Run& run, Delivery& delivery);
 
   std::uint32_t count_ = 0;
+  const std::uint32_t bound_;
   std::uint64_t begin_ = 0;
   std::uint64_t sacked_ = 0;
   std::uint64_t lost_ = 0;
+  std::uint64_t resent_ = 0;
   std::array<Run, kRuns> runs_;  // the first count_ mean something
 };
 

@@ -152,10 +152,12 @@ TEST(Scoreboard, AtTheBoundTimesAreJoinedBeforeStates) {
 }
 
 TEST(Scoreboard, AtTheBoundTheHighestSacksAreForgotten) {
-  Scoreboard b = board_of(10'000);
+  Scoreboard b(128);
+  b.reset(0);
+  b.add(10'000, ms(1));
   Delivery d;
   for (std::uint64_t i = 0; i < 100; ++i) b.sack(i * 100, i * 100 + 50, d);
-  EXPECT_LE(b.count(), Scoreboard::kRuns);
+  EXPECT_LE(b.count(), 128u);
   EXPECT_LT(b.sacked(), 5000u);
   EXPECT_GE(b.sacked(), 3000u);
   EXPECT_EQ(b.run(0).end, 50u);
@@ -195,7 +197,10 @@ struct Oracle {
 /// One random walk of board and oracle; positions step by `step` bytes at most.
 class Walk {
  public:
-  explicit Walk(std::uint64_t step) : step_(step) { board.reset(0); }
+  explicit Walk(std::uint64_t step, std::uint32_t bound = Scoreboard::kRuns)
+      : board(bound), step_(step) {
+    board.reset(0);
+  }
 
   void turn() {
     now_ += *rc::gen::inRange(0, 3);
@@ -276,16 +281,18 @@ class Walk {
 };
 
 void check_invariant(const Scoreboard& b) {
-  std::uint64_t sacked = 0, lost = 0;
+  std::uint64_t sacked = 0, lost = 0, resent = 0;
   RC_ASSERT(b.count() <= Scoreboard::kRuns);
   for (std::uint32_t i = 0; i < b.count(); ++i) {
     RC_ASSERT(b.bytes_of(i) > 0u);
     RC_ASSERT(!(b.run(i).sacked && b.run(i).lost));
     if (b.run(i).sacked) sacked += b.bytes_of(i);
     if (b.run(i).lost) lost += b.bytes_of(i);
+    if (b.run(i).again && !b.run(i).sacked && !b.run(i).lost) resent += b.bytes_of(i);
   }
   RC_ASSERT(sacked == b.sacked());
   RC_ASSERT(lost == b.lost());
+  RC_ASSERT(resent == b.resent());
 }
 
 TEST(Scoreboard, AgreesWithAnOracleBelowTheBound) {
@@ -322,11 +329,12 @@ TEST(Scoreboard, AgreesWithAnOracleBelowTheBound) {
 // flight.
 TEST(Scoreboard, ForgetsSoundlyAtTheBound) {
   EXPECT_TRUE(rc::check([] {
-    Walk walk(400);
+    Walk walk(400, 128);
     for (int i = 0; i < 250; ++i) {
       walk.turn();
       const Scoreboard& b = walk.board;
       check_invariant(b);
+      RC_ASSERT(b.count() <= 128u);
       RC_ASSERT(b.begin() == walk.oracle.begin());
       RC_ASSERT(b.end() == walk.oracle.end);
     }

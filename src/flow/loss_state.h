@@ -36,6 +36,7 @@ struct UndoState {
   std::uint32_t cwnd = 0;         ///< before the reduction
   std::uint32_t ssthresh = 0;     ///< before the reduction
   std::uint32_t first_tsval = 0;  ///< timestamp of the first retransmission
+  bool timeout = false;           ///< a timeout reduced, not a loss that was found
   bool possible = false;          ///< a reduction is in force that nothing has confirmed
   bool retransmitted = false;     ///< first_tsval means something
 };

@@ -106,6 +106,7 @@ struct Event {
                                       ///< that ended, else the present one
     std::uint32_t round_samples = 0;  ///< that it was taken from; 0 = round_rtt means nothing
     bool cwnd_limited = false;        ///< cwnd bounded sending in that round
+    std::uint16_t reductions = 0;     ///< ProtocolSlice::reductions
   };
   Kind kind;
   Close close = Close::kDone;
@@ -138,6 +139,7 @@ inline Event::Sample sample_of(const ProtocolSlice& s, Time now, bool round_ende
   m.ce_acked = s.ce_acked;
   m.round_rtt = round_ended ? s.last_round_rtt : s.round_rtt;
   m.round_samples = round_ended ? s.last_round_samples : s.round_samples;
+  m.reductions = s.reductions;
   m.cwnd_limited = round_ended ? s.last_round_limited : s.cwnd_limited;
   return m;
 }

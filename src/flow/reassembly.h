@@ -2,8 +2,8 @@
 // payload ring. Knows nothing of TCP or memory.
 //
 // INVARIANT: ranges are sorted, disjoint, non-adjacent and non-empty.
-// Bound: kOutOfOrderRanges; a range that would need one more is refused (its bytes are dropped and
-// arrive again).
+// Bound: kOutOfOrderRanges, of which only those in use are ever touched; a range that would need
+// one more is refused (its bytes are dropped and arrive again).
 #ifndef TOE_FLOW_REASSEMBLY_H_
 #define TOE_FLOW_REASSEMBLY_H_
 
@@ -21,6 +21,8 @@ struct Range {
 
 class Reassembly {
  public:
+  static constexpr std::uint32_t kNowhere = 0xffffffffu;
+
   /// Adds [begin, end), merging what touches or overlaps. False when there is no room for it.
   bool add(std::uint64_t begin, std::uint64_t end);
 
@@ -30,13 +32,22 @@ class Reassembly {
 
   bool empty() const { return count_ == 0; }
   std::uint32_t count() const { return count_; }
-  const Range& at(std::uint32_t i) const { return ranges_[i]; }
+  Range at(std::uint32_t i) const { return {ranges_[i].begin, ranges_[i].end}; }
+  /// The lowest part of [begin, end) that is in a range; empty if there is none.
+  Range first_common(std::uint64_t begin, std::uint64_t end) const;
+  /// Which range holds the position, or kNowhere.
+  std::uint32_t find(std::uint64_t position) const;
   /// End of the last range; 0 when empty.
   std::uint64_t highest() const { return count_ == 0 ? 0 : ranges_[count_ - 1].end; }
 
  private:
-  std::uint32_t count_ = 0;  // first: it is all that an in-order segment reads
-  std::array<Range, kOutOfOrderRanges> ranges_{};
+  struct Slot {  // not cleared when a record is lent
+    std::uint64_t begin, end;
+  };
+  std::uint32_t first_ending_at_or_behind(std::uint64_t position) const;
+
+  std::uint32_t count_ = 0;                     // first: it is all that an in-order segment reads
+  std::array<Slot, kOutOfOrderRanges> ranges_;  // the first count_ mean something
 };
 
 }  // namespace toe::flow

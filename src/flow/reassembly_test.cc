@@ -33,7 +33,7 @@ TEST(Reassembly, AdvanceJoinsTheRangesThatItReaches) {
 TEST(Reassembly, RefusesOneRangeTooMany) {
   Reassembly r;
   for (std::uint64_t i = 0; i < kOutOfOrderRanges; ++i) EXPECT_TRUE(r.add(i * 10, i * 10 + 5));
-  EXPECT_FALSE(r.add(1000, 1001));
+  EXPECT_FALSE(r.add(kOutOfOrderRanges * 10, kOutOfOrderRanges * 10 + 1));
   EXPECT_TRUE(r.add(5, 10));  // joins two: no new range
   EXPECT_EQ(r.count(), kOutOfOrderRanges - 1);
   EXPECT_EQ(r.highest(), (kOutOfOrderRanges - 1) * 10 + 5);
@@ -57,6 +57,15 @@ TEST(Reassembly, AgreesWithASetOfBytes) {
         while (bytes.count(expected) != 0) ++expected;
         EXPECT_EQ(next, expected);
       }
+      const std::uint64_t from = next + random() % 60, to = from + 1 + random() % 20;
+      const Range common = r.first_common(from, to);
+      const auto first = bytes.lower_bound(from);
+      const bool some = first != bytes.end() && *first < to && *first >= next;
+      EXPECT_EQ(common.begin < common.end, some);
+      if (some) {
+        EXPECT_EQ(common.begin, *first);
+      }
+      EXPECT_EQ(r.find(from) != Reassembly::kNowhere, bytes.count(from) != 0);
       std::uint64_t covered = 0;
       for (std::uint32_t i = 0; i < r.count(); ++i) {
         covered += r.at(i).end - r.at(i).begin;

@@ -33,14 +33,16 @@ struct CongestionParams {
   std::uint32_t cwnd_cap = 0xffffffffu;  ///< bytes: upper bound of cwnd
   std::uint16_t loss_beta = 717;  ///< cwnd after a loss event, in 1/1024 of cwnd (CUBIC: 0.7)
   std::uint16_t ecn_beta = 717;   ///< the same after a window with marks (ECE)
-  /// Segments of growth per ACK at most (RFC 3465: L). Linux has no limit; a receiver that
-  /// coalesces acknowledges 64 KiB at once, and would else be taken for a slow one.
-  std::uint8_t slow_start_limit = 64;
+  /// Segments of growth per ACK at most (RFC 3465: L). As good as none, as Linux: a receiver that
+  /// coalesces acknowledges whole bursts at once, and would else be taken for a slow one.
+  std::uint8_t slow_start_limit = 255;
   std::uint8_t slow_start_divisor = 1;  ///< growth in slow start is divided by this
   bool watch_rtt = false;    ///< measure every ACK's round trip in slow start; Event::kRtt
   bool every_round = false;  ///< Event::kRound also when the application was the limit
   /// DCTCP (RFC 8257): marks are echoed exactly, and all that leaves is ECT; if ECN is on.
   bool exact_marks = false;
+  /// ProtocolSlice::reductions as control knew it: a threshold that is older says nothing.
+  std::uint16_t as_of = 0;
   std::uint64_t pacing_bytes_per_s = 0;  ///< 0 = unpaced
 
   bool operator==(const CongestionParams&) const = default;
@@ -187,9 +189,10 @@ struct ProtocolSlice {
   bool last_round_limited = false;  ///< cwnd_limited when it ended
   // Cold.
   LossState loss;
-  std::uint64_t recover = 0;     ///< end of the window in which loss was found
-  std::uint64_t mark_end = 0;    ///< the same for marks: until then ECE says nothing new
-  std::uint32_t ce_pending = 0;  ///< DCTCP: bytes that came marked and are not acknowledged
+  std::uint64_t recover = 0;         ///< end of the window in which loss was found
+  std::uint64_t mark_end = 0;        ///< the same for marks: until then ECE says nothing new
+  std::uint64_t rcv_last_round = 0;  ///< bytes received in the round before rcv_round_start
+  std::uint32_t ce_pending = 0;      ///< DCTCP: bytes that came marked and are not acknowledged
   UrgentState urgent;
   Range duplicate;  ///< received twice and not reported yet (RFC 2883)
   Time oow_ack_at;  ///< last ACK sent for an unacceptable segment (RFC 5961)
@@ -199,6 +202,7 @@ struct ProtocolSlice {
   Nanos user_timeout{0};
   Nanos min_rto = millis(200);
   std::uint32_t keep_count = 9;
+  std::uint16_t reductions = 0;  ///< of ssthresh so far, and how often one was taken back
   std::uint16_t soft_error = 0;  ///< errno of an unreachable since the last progress
 };
 static_assert(offsetof(ProtocolSlice, loss) <= ProtocolSlice::kHotLines * kCacheLine);

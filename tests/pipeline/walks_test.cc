@@ -405,5 +405,27 @@ TEST(Orphans, AProgramThatLiedWhenItDiedIsReset) {
   EXPECT_NE(sent[0].flags & wire::kRst, 0);
 }
 
+// Control's parameters are computed from an older sample: of a threshold only what is newer than
+// every reduction, and every one that was taken back, counts.
+TEST(Walks, AnOldThresholdIsNotTakenForANewOne) {
+  test::Bench b;
+  flow::ProtocolSlice& s = b.flows[0].protocol;
+  const auto set = [&](std::uint16_t as_of, std::uint32_t ssthresh) {
+    flow::Command c{};
+    c.kind = flow::Command::Kind::kCongestion;
+    c.flow = FlowId{0};
+    c.cc.as_of = as_of;
+    c.cc.ssthresh = ssthresh;
+    b.command(c);
+    return s.cc.ssthresh;
+  };
+  s.reductions = 2;
+  s.cc.ssthresh = 50'000;
+  EXPECT_EQ(set(1, 20'000), 50'000u) << "a loss that was taken back since";
+  EXPECT_EQ(set(1, 90'000), 50'000u) << "a loss was found since";
+  EXPECT_EQ(set(2, 20'000), 20'000u) << "the end of slow start";
+  EXPECT_EQ(set(2, 90'000), 20'000u) << "only the protocol stage raises it";
+}
+
 }  // namespace
 }  // namespace toe::test

@@ -43,6 +43,7 @@ struct CubicStage {
   double cwnd_prior = 0;
   Time epoch{};  ///< t_epoch: beginning of the present congestion avoidance stage
   bool in_epoch = false;
+  bool loss_known = false;  ///< a loss since the start, or since the last timeout
 };
 
 struct CubicState {
@@ -51,6 +52,7 @@ struct CubicState {
   Time last_round{};
   std::uint64_t acked = 0;
   HyStart hystart;
+  HyStart hystart_undo;  ///< as it was before the last reduction
 };
 
 /// What DCTCP measures (RFC 8257 section 3.3).

@@ -17,6 +17,9 @@ constexpr double kBeta = 0.7;                             // section 4.6
 constexpr double kAlpha = 3 * (1 - kBeta) / (1 + kBeta);  // section 4.3
 constexpr std::uint16_t kReduction = 717;                 // 0.7 * 1024
 constexpr double kSlowest = 100;  // at least one segment of growth per 100 windows
+// While no loss has told what the path bears: at least so much of the window per round trip (as
+// Linux; a slow start that ended too early would else be followed by seconds of linear growth).
+constexpr double kUnknownGrowth = 0.05;
 
 CubicState& self(CongestionState& state) { return *std::get_if<CubicState>(&state); }
 
@@ -62,6 +65,7 @@ void grow_estimate(CubicState& s, double cwnd, const Sample& sample) {
 void end_epoch(CubicState& s, double before, const Sample& sample, Params& params) {
   s.now.in_epoch = false;
   s.now.cwnd_prior = before;
+  s.hystart_undo = s.hystart;
   params.ssthresh = sample.ssthresh;
   params.cwnd_cnt = 0;  // as Reno until the first round of the new stage
   params.cwnd_cap = kUnlimitedWindow;
@@ -73,15 +77,13 @@ void leave_slow_start(CubicState& s, Params& params) {
   params.slow_start_divisor = 1;
 }
 
-void start(CongestionState& state, const CongestionSettings& settings, const Sample& sample,
+void start(CongestionState& state, const CongestionSettings&, const Sample& sample,
            Params& params) {
   CubicState s;
   s.acked = sample.acked;
   params = {};
   params.ssthresh = sample.ssthresh;
   params.loss_beta = params.ecn_beta = kReduction;
-  const bool paced = settings.pacing != Pacing::kOff;
-  params.slow_start_limit = paced ? HyStart::kPacedLimit : HyStart::kUnpacedLimit;
   params.watch_rtt = sample.ssthresh == kUnlimitedWindow;
   if (!params.watch_rtt) s.hystart.phase = HyStart::Phase::kOver;
   state = s;
@@ -135,9 +137,10 @@ void on_round(CongestionState& state, const Sample& sample, Params& params) {
       grow_estimate(s, cwnd, sample);
     }
     const double target = target_of(s, cwnd, sample);
-    const double growth = std::max(target - cwnd, 1 / kSlowest);
+    const double least = s.now.loss_known ? 1 / kSlowest : cwnd * kUnknownGrowth;
+    const double growth = std::max(target - cwnd, least);
     params.cwnd_cnt = std::max(sample.mss, to_bytes(cwnd / growth, sample.mss));
-    params.cwnd_cap = to_bytes(std::ceil(std::max(target, cwnd + 1)), sample.mss);
+    params.cwnd_cap = to_bytes(std::ceil(cwnd + std::max(growth, 1.0)), sample.mss);
   }
   s.last_round = sample.now;
   s.acked = sample.acked;
@@ -147,10 +150,11 @@ void on_loss(CongestionState& state, const Sample& sample, Params& params) {
   CubicState& s = self(state);
   s.undo = s.now;
   const double before = window_before(sample);
+  s.now.loss_known = true;
   // Fast convergence (section 4.7).
   s.now.w_max = before < s.now.w_max ? before * (1 + kBeta) / 2 : before;
-  leave_slow_start(s, params);
   end_epoch(s, before, sample, params);
+  leave_slow_start(s, params);
 }
 
 void on_timeout(CongestionState& state, const Sample& sample, Params& params) {
@@ -158,14 +162,19 @@ void on_timeout(CongestionState& state, const Sample& sample, Params& params) {
   s.undo = s.now;
   // Section 4.8: the next stage begins with K = 0 and W_max = its first cwnd.
   s.now.w_max = 0;
-  leave_slow_start(s, params);
+  s.now.loss_known = false;
   end_epoch(s, window_before(sample), sample, params);
+  leave_slow_start(s, params);
 }
 
-// Section 4.9: the stage goes on where it was; what passed meanwhile counts as time.
+// Section 4.9: the stage goes on where it was, slow start too; what passed meanwhile counts as
+// time.
 void on_undo(CongestionState& state, const Sample& sample, Params& params) {
   CubicState& s = self(state);
   s.now = s.undo;
+  s.hystart = s.hystart_undo;
+  params.watch_rtt = s.hystart.phase != HyStart::Phase::kOver;
+  apply_phase(s.hystart, params);
   params.ssthresh = sample.ssthresh;
   params.cwnd_cnt = 0;
   params.cwnd_cap = kUnlimitedWindow;

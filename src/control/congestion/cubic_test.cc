@@ -62,7 +62,7 @@ TEST_F(CubicTest, SlowStartIsLeftAlone) {
   EXPECT_EQ(params.loss_beta, 717u);
   EXPECT_EQ(params.ecn_beta, 717u);
   EXPECT_EQ(params.cwnd_cnt, 0u);
-  EXPECT_EQ(params.slow_start_limit, 64u);
+  EXPECT_EQ(params.slow_start_limit, 255u);
   EXPECT_TRUE(params.watch_rtt);
 }
 
@@ -186,6 +186,31 @@ TEST_F(CubicTest, UndoBringsTheStageBack) {
   EXPECT_GE(cwnd, window);
 }
 
+// A reduction that was an error does not end slow start's watch over delays either.
+TEST_F(CubicTest, UndoBringsHyStartBack) {
+  lose();
+  cwnd = 100 * kMss;
+  ssthresh = kUnlimitedWindow;
+  cubic().on_undo(state, sample(), params);
+  EXPECT_TRUE(params.watch_rtt);
+  EXPECT_EQ(params.ssthresh, kUnlimitedWindow);
+  EXPECT_EQ(inner().hystart.phase, HyStart::Phase::kSlowStart);
+}
+
+// As Linux: nothing is known yet of what the path bears, and a curve from K = 0 would take seconds.
+TEST_F(CubicTest, BeforeTheFirstLossItGrowsByATwentiethPerRound) {
+  ssthresh = cwnd = 1000 * kMss;  // slow start has ended by delay
+  round();
+  EXPECT_EQ(params.cwnd_cnt, 20u * kMss);
+  EXPECT_EQ(params.cwnd_cap, 1050u * kMss);
+  round();
+  EXPECT_NEAR(cwnd, 1050.0 * kMss * 1.05, 3.0 * kMss);
+  lose();
+  round();
+  round();
+  EXPECT_GT(params.cwnd_cnt, 21u * kMss);
+}
+
 TEST_F(CubicTest, IdleTimeDoesNotCount) {
   lose();
   for (int i = 0; i < 10; ++i) round();
@@ -267,12 +292,6 @@ TEST_F(CubicTest, MarksCostAsMuchAsALoss) {
   EXPECT_EQ(after, params);
   EXPECT_EQ(std::get<CubicState>(marked).now.w_max, inner().now.w_max);
   EXPECT_FALSE(after.watch_rtt);
-}
-
-TEST_F(CubicTest, APacedFlowMayTakeStretchAcks) {
-  settings.pacing = Pacing::kSlowStart;
-  begin();
-  EXPECT_EQ(params.slow_start_limit, 255u);
 }
 
 }  // namespace

@@ -14,9 +14,6 @@ struct HyStart {
   static constexpr Nanos kNone{INT64_MAX};
   static constexpr std::uint8_t kGrowthDivisor = 4;  ///< CSS_GROWTH_DIVISOR
   static constexpr std::uint32_t kCssRounds = 5;     ///< CSS_ROUNDS
-  static constexpr std::uint8_t kUnpacedLimit =
-      64;  ///< L, segments per ACK: as Linux, all that one ACK can cover
-  static constexpr std::uint8_t kPacedLimit = 255;  ///< L of a paced flow: as good as none
 
   enum class Phase : std::uint8_t {
     kSlowStart,

@@ -82,7 +82,7 @@ TEST(Reno, HalvesAndGrowsBySegmentPerWindow) {
   EXPECT_EQ(params.cwnd_cnt, 0u);
   EXPECT_EQ(params.loss_beta, 512u);
   EXPECT_EQ(params.ecn_beta, 512u);
-  EXPECT_EQ(params.slow_start_limit, 64u);
+  EXPECT_EQ(params.slow_start_limit, 255u);
   Congestion::Sample s = sample();
   s.ssthresh = 5000;
   reno().on_loss(state, s, params);
