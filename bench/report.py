@@ -69,13 +69,13 @@ def table(results):
     return "\n".join(lines)
 
 
-def goals(results):
-    """One line per goal: met, missed or not measured."""
+def goals(results, wanted_of=lambda workload: True):
+    """One line per goal of these workloads: met, missed or not measured."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "goals.toml")
     with open(path, "rb") as file:
         wanted = tomllib.load(file)["goal"]
     lines = []
-    for goal in wanted:
+    for goal in filter(lambda goal: wanted_of(goal["workload"]), wanted):
         stacks = results.get(goal["workload"], {})
         name = f"{goal['workload']} {goal['figure']}{' with both ends' if 'of' in goal else ''}"
         if "against" in goal:

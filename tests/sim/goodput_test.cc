@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kLink = 100'000'000;  // bit/s
 constexpr double kPayload = 1448.0 / 1514;    // of a frame
-constexpr Nanos kMeasured = seconds(30);
+constexpr Nanos kMeasured = seconds(20);
 constexpr std::uint64_t kSeeds = 3;
 
 struct Point {
