@@ -33,6 +33,7 @@ class Counter {
   X(bytes_out)         /* payload bytes sent for the first time */          \
   X(retransmitted)     /* segments sent again */                            \
   X(out_of_order)      /* segments stored beyond a gap */                   \
+  X(ranges_forgotten)  /* bytes behind a gap given up for another */        \
   X(sack_recoveries)   /* fast recoveries with SACK entered */              \
   X(tail_probes)       /* tail loss probes sent */                          \
   X(probe_repairs)     /* of these, so many repaired a loss */              \

@@ -120,6 +120,7 @@ void on_segment(Step& t, const RxSummary& seg) {
     t.counters.drops.closed_flow.add();
     return;
   }
+  ranges_of(t.pools, s);  // so that they are there, or s.ranges is 0
   const std::int64_t seq = position(seg.seq, s.rcv_nxt);
   const std::int64_t seq_end = seq + seg.payload_length + ((seg.flags & wire::kFin) != 0 ? 1 : 0);
   if (checks_pass(t, seg, seq, seq_end) && take_ack(t, seg, seq)) {
@@ -195,7 +196,7 @@ void end_if_done(Step& t) {
 }
 
 void give_back(RecoveryPools& pools, ProtocolSlice& s) {
-  if (s.ranges != 0) pools.ranges.give(s.ranges);
+  if (ranges_of(pools, s) != nullptr) pools.ranges.give(s.ranges);
   if (s.board != 0) pools.boards.give(s.board);
   s.ranges = s.board = 0;
   s.discount = 0;

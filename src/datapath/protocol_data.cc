@@ -98,10 +98,9 @@ bool take_out_of_order(Step& t, Piece& piece) {
   // RFC 5681 section 4.2: a duplicate ACK for each, at once.
   if (s.ack_now && s.more_acks < kMaxMoreAcks) ++s.more_acks;
   s.ack_now = true;
-  if (s.ranges == 0) s.ranges = t.pools.ranges.take();
   if (s.ranges == 0) {
-    t.counters.drops.no_range.add();
-    return false;
+    if (t.pools.ranges.full()) t.counters.ranges_forgotten.add();
+    s.ranges = t.pools.ranges.take(&s);
   }
   ReceiveRanges& r = t.pools.ranges.at(s.ranges);
   const flow::Range twice = r.ranges.first_common(piece.begin, piece.end);
@@ -126,7 +125,8 @@ void report_old_bytes(Step& t, std::int64_t seq, std::int64_t seq_end) {
 }
 
 std::uint64_t highest_received(Step& t) {
-  return t.s.ranges == 0 ? 0 : t.pools.ranges.at(t.s.ranges).ranges.highest();
+  const ReceiveRanges* r = ranges_of(t.pools, t.s);
+  return r == nullptr ? 0 : r->ranges.highest();
 }
 
 void take_fin(Step& t, std::int64_t fin_at) {

@@ -98,6 +98,13 @@ inline Unacked unacked(const ProtocolSlice& s) {
 }
 
 // protocol_data.cc
+/// The flow's out-of-order ranges; null: it has none, or has just found that it lost them.
+inline ReceiveRanges* ranges_of(RecoveryPools& pools, ProtocolSlice& s) {
+  if (s.ranges == 0) return nullptr;
+  if (pools.ranges.holds(s.ranges, &s)) return &pools.ranges.at(s.ranges);
+  s.ranges = 0;
+  return nullptr;
+}
 /// Takes payload and FIN of an acceptable segment.
 void take_payload(Step& t, const RxSummary& seg, std::int64_t seq);
 /// Notes bytes that came once more: the next ACK says so, at once (RFC 2883).

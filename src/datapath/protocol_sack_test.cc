@@ -140,15 +140,43 @@ TEST(ReceivePool, GetsItBackWhenTheFlowEnds) {
   EXPECT_EQ(t.pools.ranges.in_use(), 0u);
 }
 
-TEST(ReceivePool, WithoutARecordTheSegmentIsDroppedWithAnAck) {
+TEST(ReceivePool, PeersThatLeaveGapsForEverKeepNobodyFromHavingOne) {
   SackScript t;
-  while (t.pools.ranges.take() != 0) {
-  }
+  int others[4] = {};
+  for (int& other : others) t.pools.ranges.take(&other);
   t.recv({.seq = 1000, .length = 100});
-  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
-  EXPECT_EQ(t.counters.drops.no_range.value(), 1u);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0 1000-1100"}));
+  EXPECT_EQ(t.counters.ranges_forgotten.value(), 1u);
   t.recv({.length = 1000});
+  EXPECT_EQ(t.s.rcv_nxt, 1100u);
+}
+
+TEST(ReceivePool, WhatWasForgottenForAnotherComesAgain) {
+  SackScript t;
+  t.recv({.seq = 1000, .length = 100});
+  t.take_sent();
+  int others[8] = {};
+  while (t.pools.ranges.holds(t.s.ranges, &t.s)) {
+    for (int& other : others) t.pools.ranges.take(&other);
+  }
+  t.recv({.length = 1000});  // the gap closes, what lay behind is not there any more
   EXPECT_EQ(t.s.rcv_nxt, 1000u);
+  EXPECT_EQ(t.s.ranges, 0u);
+  t.recv({.seq = 1000, .length = 100});
+  EXPECT_EQ(t.s.rcv_nxt, 1100u);
+  EXPECT_EQ(t.pools.ranges.in_use(), 4u) << "the record of another is not given back";
+}
+
+TEST(ReceivePool, TheRecordOfAnotherIsLeftAloneWhenTheFlowEnds) {
+  SackScript t;
+  t.recv({.seq = 1000, .length = 100});
+  int others[8] = {};
+  while (t.pools.ranges.holds(t.s.ranges, &t.s)) {
+    for (int& other : others) t.pools.ranges.take(&other);
+  }
+  t.recv({.flags = wire::kRst});
+  EXPECT_TRUE(t.closed);
+  EXPECT_EQ(t.pools.ranges.in_use(), 4u);
 }
 
 }  // namespace

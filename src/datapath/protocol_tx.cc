@@ -165,7 +165,7 @@ void send_ack(Step& t) {
   t.counters.pure_acks_out.add();
   const bool duplicate = s.duplicate.begin < s.duplicate.end;
   if (!s.sack_on || (s.ranges == 0 && !duplicate)) return;
-  const ReceiveRanges* ranges = s.ranges == 0 ? nullptr : &t.pools.ranges.at(s.ranges);
+  const ReceiveRanges* ranges = ranges_of(t.pools, s);
   t.out.sack = report_sack(ranges, s.duplicate, s.ts_on ? 3 : 4);
   if (duplicate) t.counters.dsacks_out.add();
   s.duplicate = {};
