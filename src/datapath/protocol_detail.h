@@ -136,6 +136,14 @@ void mark_urgent(Step& t);
 /// Before a window probe: a peer whose window is closed shall hear of urgent data too.
 void announce_in_probe(ProtocolSlice& s);
 
+// protocol_timer.cc
+/// When the retransmission timer that starts now fires: no later than TCP_USER_TIMEOUT allows.
+inline Time rto_deadline(const ProtocolSlice& s, Time now) {
+  const Time at = now + s.rto;
+  const bool bounded = s.user_timeout.ns > 0 && s.backoff > 0;
+  return bounded ? std::min(at, s.first_rto + s.user_timeout) : at;
+}
+
 // protocol_tx.cc
 /// True when next_segment() would find something to do.
 bool something_to_send(Step& t);

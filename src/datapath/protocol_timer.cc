@@ -9,7 +9,7 @@ namespace {
 
 bool gave_up(const Step& t) {
   const ProtocolSlice& s = t.s;
-  if (s.user_timeout.ns > 0) return t.now - s.first_rto + s.rto >= s.user_timeout;
+  if (s.user_timeout.ns > 0) return t.now - s.first_rto >= s.user_timeout;
   // A peer that keeps its window closed is alive as long as it answers (RFC 9293 section 3.8.6.1).
   if (s.snd_wnd == 0) return t.now - s.last_heard > kMaxRto;
   if (s.backoff == 0) return false;
@@ -54,7 +54,7 @@ void on_rto(Step& t) {
   s.tail_probe = s.reorder_wait = false;
   s.probe_at = Time::never();
   s.rto = std::min(s.rto * 2, kMaxRto);
-  s.rto_at = t.now + s.rto;
+  s.rto_at = rto_deadline(s, t.now);
   // A closed window stops the resending: then one segment is forced as the probe.
   s.probe_pending = s.snd_wnd == 0;
   t.out.events |= Outcome::kTimeout;

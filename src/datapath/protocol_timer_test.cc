@@ -170,6 +170,18 @@ TEST(KeepAlive, UserTimeoutTakesThePlaceOfTheCount) {
   EXPECT_EQ(t.take_sent(), Sent({"RA 0+0 a0"}));  // a peer that is back shall know
 }
 
+TEST(Rto, UserTimeoutEndsItWhenItHasPassedNotATimeoutBefore) {
+  Script t;
+  set_user_timeout(t, 20'000);
+  t.write(1000);
+  t.run_to(t.s.rto_at);  // counted from here, as Linux
+  t.pass(millis(19'990));
+  EXPECT_FALSE(t.closed);
+  t.pass(millis(20));
+  EXPECT_EQ(t.closed, Event::Close::kTimedOut);
+  EXPECT_EQ(t.error, static_cast<std::uint32_t>(ETIMEDOUT));
+}
+
 TEST(KeepAlive, AnAnswerKeepsItAlive) {
   Script t;
   t.set_flags(shm::kKeepAlive);

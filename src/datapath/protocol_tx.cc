@@ -243,7 +243,10 @@ bool resend_lost(Step& t) {
   const Chunk chunk = lost_chunk(t);
   if (chunk.begin == chunk.end) return false;
   Scoreboard& board = *borrow_board(t);
-  if (chunk.begin == s.snd_una) s.rto_at = t.now + s.rto;
+  if (chunk.begin == s.snd_una) {
+    s.rto_at = rto_deadline(s, t.now);
+    if (s.probe_at != Time::never()) s.probe_at = std::min(s.probe_at, s.rto_at);
+  }
   resend_chunk(t, board, chunk);
   return true;
 }
