@@ -4,6 +4,7 @@
 #   make demo       install what is missing, build, run the main job
 #   make test       install what is missing, build, run the tests     SEED=n replays
 #   make test-all   everything at full length        make bench       the figures
+#   make sim        SEEDS=n seeds of the simulation from SEED on; SIM_SEED=n replays one of them
 #   make volume     ten million checked operations of unmodified programs
 #   make tidy       clang-tidy over all sources      make format      clang-format in place
 #   make clean      remove every build folder
@@ -12,7 +13,7 @@ JOBS ?= $(shell nproc)
 SEED ?= $(shell tools/seed)
 export SEED JOBS
 
-.PHONY: all build debug asan tsan clang fuzz test test-all demo bench volume tidy format clean
+.PHONY: all build debug asan tsan clang fuzz test test-all demo bench sim volume tidy format clean
 
 all: build
 
@@ -41,6 +42,13 @@ bench:
 	@tools/packages install build bench
 	@tools/build release
 	@tools/bench
+
+# All seeds are spread over the machine's cores.
+sim: SEEDS ?= 2000
+sim:
+	@tools/packages check build
+	@tools/build release toe_sim_test
+	@TOE_SEEDS=$(SEEDS) build/bin/toe_sim_test --gtest_filter='Sim.Every*:Hostile.*'
 
 volume:
 	@tools/packages install build test

@@ -109,6 +109,20 @@ bool Control::Impl::quiet() const {
          timers.count() == 0 && jobs.empty() && !commands.waiting();
 }
 
+bool Control::Impl::empty() const {
+  return quiet() && free_conns.size() == conns.size() && orphan_count == 0 && returning == 0 &&
+         conn_by_cookie.empty() && more_holders.empty() && index.empty() && clients.empty() &&
+         std::all_of(pools.begin(), pools.end(), [](const auto& p) { return p.in_use() == 0; });
+}
+
+std::uint64_t Control::Impl::ring_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& segment : segments) {
+    if (segment != nullptr) bytes += segment->arena().used_bytes();
+  }
+  return bytes;
+}
+
 Control::Control(const Options& options, const Secrets& secrets, const Links& links)
     : impl_(std::make_unique<Impl>(options, secrets, links)) {}
 
@@ -138,5 +152,9 @@ std::uint32_t Control::flows_in_use() const {
 }
 
 bool Control::quiet() const { return impl_->quiet(); }
+
+bool Control::empty() const { return impl_->empty(); }
+
+std::uint64_t Control::ring_bytes() const { return impl_->ring_bytes(); }
 
 }  // namespace toe::control

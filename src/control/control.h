@@ -148,6 +148,11 @@ class Control {
   std::uint32_t flows_in_use() const;
   /// True when neither flow, record nor timer is left (tests; clean exit).
   bool quiet() const;
+  /// True when also nothing is left of programs, all of which have gone: sockets, ports in use,
+  /// rings that await their pages' return.
+  bool empty() const;
+  /// Bytes of payload and accept rings in all segments.
+  std::uint64_t ring_bytes() const;
 
  private:
   struct Impl;

@@ -29,6 +29,8 @@ struct Control::Impl : State {
   void on_timer(std::uint32_t id);
   void expire_time_wait();
   bool quiet() const;
+  bool empty() const;
+  std::uint64_t ring_bytes() const;
 
   // frames.cc: what a frame is for.
   void on_frame(Frame frame);

@@ -2,6 +2,7 @@
 #ifndef TOE_CONTROL_KEY_INDEX_H_
 #define TOE_CONTROL_KEY_INDEX_H_
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -43,6 +44,12 @@ class KeyIndex {
       at = &nexts_[*at];
     }
     *at = nexts_[record];
+  }
+
+  /// Looks at every bucket: for tests and a clean exit.
+  bool empty() const {
+    return std::all_of(heads_.begin(), heads_.end(),
+                       [](std::uint32_t head) { return head == kNil; });
   }
 
  private:

@@ -48,6 +48,7 @@ class PortPool {
 
   const IpAddr& local() const { return local_; }
   std::uint32_t asked() const { return asked_; }
+  std::uint32_t in_use() const { return size() - unused_; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(ports_.size()); }
 
   List waiters;  ///< attempts that wait for a port

@@ -39,6 +39,7 @@ class DelayedAcks {
     return flow;
   }
 
+  std::uint32_t count() const { return count_; }
   Time next_deadline() const { return count_ == 0 ? Time::never() : entries_[head_].due; }
 
  private:

@@ -20,6 +20,7 @@ class PaceHeap {
         place_(std::make_unique<std::uint32_t[]>(max_flows)) {}
 
   bool empty() const { return count_ == 0; }
+  std::uint32_t count() const { return count_; }
   /// REQUIRES: not empty.
   Time first_at() const { return entries_[0].at; }
   FlowId first() const { return entries_[0].flow; }

@@ -269,8 +269,17 @@ Time Pipeline::next_deadline() const {
 }
 bool Pipeline::posted() const { return impl_->ctxq.posted(); }
 const Counters& Pipeline::counters() const { return impl_->counters; }
-std::uint32_t Pipeline::borrowed() const {
-  return impl_->pools.boards.in_use() + impl_->pools.ranges.in_use();
+Held Pipeline::held() const {
+  const Impl& p = *impl_;
+  Held held;
+  held.tickets = p.ingress.in_flight() + p.egress.in_flight();
+  held.records = p.pools.boards.in_use() + p.pools.ranges.in_use();
+  held.waiting = p.delayed.count() + p.scheduler.count();
+  held.keys = p.table.size();
+  held.frames =
+      static_cast<std::uint32_t>(p.control_frames.size() + p.syn_frames.size() + p.out_count);
+  held.messages = static_cast<std::uint32_t>(p.commands.size() + p.events.size());
+  return held;
 }
 
 }  // namespace toe::datapath

@@ -42,6 +42,18 @@ struct Links {
   flow::EventRing& events;
 };
 
+/// What flows and frames hold now. All is 0 when no flow is left and no frame under way.
+struct Held {
+  std::uint32_t tickets = 0;   ///< taken and not put, of both order points
+  std::uint32_t records = 0;   ///< of loss recovery
+  std::uint32_t waiting = 0;   ///< entries for delayed ACKs, of the round and of paces
+  std::uint32_t keys = 0;      ///< of the flow table
+  std::uint32_t frames = 0;    ///< for control, and to be sent
+  std::uint32_t messages = 0;  ///< commands and events not read
+
+  bool operator==(const Held&) const = default;
+};
+
 class Pipeline {
  public:
   Pipeline(const Options& options, const Links& links);
@@ -71,8 +83,7 @@ class Pipeline {
   bool posted() const;
 
   const Counters& counters() const;
-  /// Records of loss recovery that flows have borrowed now.
-  std::uint32_t borrowed() const;
+  Held held() const;
 
  private:
   struct Impl;

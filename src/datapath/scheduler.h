@@ -94,6 +94,8 @@ class Scheduler {
   }
 
   bool ready() const { return count_ != 0; }
+  /// Entries of both kinds.
+  std::uint32_t count() const { return count_ + waiting_.count(); }
   Time next_deadline() const { return waiting_.empty() ? Time::never() : waiting_.first_at(); }
 
  private:

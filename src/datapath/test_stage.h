@@ -8,11 +8,14 @@
 #define TOE_DATAPATH_TEST_STAGE_H_
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/check.h"
 #include "datapath/protocol.h"
+#include "datapath/protocol_check.h"
 #include "shm/segment_format.h"
 #include "wire/segment.h"
 
@@ -164,10 +167,20 @@ class Script {
       next_segment(t);
       if (out.transmit) note(out);
       finish(out);
+      check();
     }
   }
 
  private:
+  void check() {
+    if (s.closed) return;
+    const char* broken = broken_invariant(s);
+    if (broken == nullptr && s.ranges != 0 && pools.ranges.holds(s.ranges, &s)) {
+      broken = broken_invariant(s, pools.ranges.at(s.ranges));
+    }
+    if (broken != nullptr) std::fprintf(stderr, "broken invariant: %s\n", broken);
+    TOE_CHECK(broken == nullptr);
+  }
   static std::string blocks(const SackReport& sack) {
     std::string text;
     for (std::uint8_t i = 0; i < sack.count; ++i) {
@@ -181,6 +194,7 @@ class Script {
     Step t{options, counters, pools, s, now, last};
     call(t);
     finish(last);
+    check();
     if (!hold_back) transmit();
   }
   void finish(const Outcome& out) {

@@ -159,6 +159,6 @@ Time Core::next_deadline() const {
 bool Core::posted() const { return impl_->pipeline.posted(); }
 control::Control& Core::control() { return impl_->control; }
 const datapath::Counters& Core::datapath_counters() const { return impl_->pipeline.counters(); }
-std::uint32_t Core::borrowed() const { return impl_->pipeline.borrowed(); }
+datapath::Held Core::held() const { return impl_->pipeline.held(); }
 
 }  // namespace toe::engine

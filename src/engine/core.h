@@ -54,8 +54,8 @@ class Core {
 
   control::Control& control();
   const datapath::Counters& datapath_counters() const;
-  /// Records of loss recovery that flows have borrowed now.
-  std::uint32_t borrowed() const;
+  /// What flows and frames hold of the data path now.
+  datapath::Held held() const;
 
  private:
   struct Impl;

@@ -18,6 +18,9 @@ namespace toe::sim {
               X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
                       X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died) \
+      X(shut_both) X(server_died) X(died_in_handshake) X(died_unaccepted) X(died_with_unread)    \
+          X(died_with_unsent) X(orphan_delivered) X(orphan_gave_up) X(wire_cut)                  \
+              X(retries_exhausted) X(user_timeout_over) X(keepalive_over) X(connect_timed_out)   \
       X(sack_recovery) X(tail_probe) X(probe_repair) X(reordering) X(reorder_wait)               \
           X(undone_by_time) X(undone_by_dsack) X(without_sack)                                    \
       X(ecn_negotiated) X(ecn_fallback) X(ce_received) X(ece_received) X(ecn_reduction)           \

@@ -1,11 +1,15 @@
 #include "sim/plan.h"
 
+#include <algorithm>
+#include <iterator>
 #include <sstream>
 
 #include "port/mem/mem_wire.h"
 
 namespace toe::sim {
 namespace {
+
+constexpr std::uint64_t kEndless = 1ull << 40;
 
 /// A bottleneck that a few connections fill, or none.
 void draw_queue(test::Random& random, netlab::Impairments& wire) {
@@ -36,15 +40,40 @@ netlab::Impairments draw_wire(test::Random& random) {
   return w;
 }
 
+/// When something ends for good: often within the handshake.
+Nanos draw_end(test::Random& random) {
+  static constexpr std::uint64_t kBefore[] = {300'000, 20'000'000, 400'000'000};
+  return Nanos{static_cast<std::int64_t>(random.below(random.pick(kBefore)))};
+}
+
+/// One process of servers dies, by its time or when everything is written.
+void agree_on_death(std::vector<ConnectionPlan>& connections) {
+  const bool by_time = std::any_of(connections.begin(), connections.end(), [](const auto& c) {
+    return server_dies(c.order) && c.order != CloseOrder::kOrphan;
+  });
+  if (!by_time) return;
+  for (ConnectionPlan& c : connections) {
+    if (c.order == CloseOrder::kOrphan) c.order = CloseOrder::kServerDeath;
+  }
+}
+
 ConnectionPlan draw_connection(test::Random& random, std::size_t index) {
   static constexpr std::uint64_t kMore[] = {0, 1, 777, 50'000, 200'000};
   ConnectionPlan c;
   // The first four move everything; those behind may end anyhow.
-  const auto orders = index < 4 ? static_cast<std::uint64_t>(CloseOrder::kHalfClose) + 1
+  const auto orders = index < 4 ? static_cast<std::uint64_t>(CloseOrder::kOrphan) + 1
                                 : static_cast<std::uint64_t>(CloseOrder::kCount);
   c.order = static_cast<CloseOrder>(random.below(orders));
   c.bytes = 256 * 1024 + random.pick(kMore);
   c.cut = random.below(c.bytes);
+  c.guard = static_cast<Guard>(random.below(static_cast<std::uint64_t>(Guard::kCount)));
+  c.cut_after = draw_end(random);
+  // Only what is idle can be found by keep-alive; only what is outstanding by a timeout.
+  if (c.order == CloseOrder::kVanish && c.guard != Guard::kKeepAlive) {
+    c.bytes = kEndless;
+    c.cut_after = c.cut_after / 16;  // a perfect wire moves much in little time
+  }
+  c.one_way = c.order == CloseOrder::kVanish && c.guard == Guard::kClosed;
   c.nodelay = random.chance(0.5);
   return c;
 }
@@ -71,6 +100,8 @@ Plan Plan::draw(std::uint64_t seed) {
   for (std::uint64_t i = 0; i < count; ++i) {
     p.connections.push_back(draw_connection(random, i));
   }
+  agree_on_death(p.connections);
+  for (Nanos& death : p.death_after) death = draw_end(random);
   p.ipv6 = random.chance(0.25);
   p.late_listener = random.chance(0.25);
   p.immediate_ack = random.chance(0.1);
@@ -92,8 +123,10 @@ Plan Plan::draw(std::uint64_t seed) {
 }
 
 std::string Plan::text() const {
-  static constexpr const char* kNames[] = {"active", "passive", "simultaneous", "half-close",
-                                           "reset",  "unread",  "linger-zero",  "death"};
+  static constexpr const char* kNames[] = {
+      "active", "passive",     "simultaneous", "half-close",   "shut-both", "orphan", "reset",
+      "unread", "linger-zero", "death",        "server-death", "both-die",  "vanish"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(CloseOrder::kCount));
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
       << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu << (sack ? ", SACK" : "")

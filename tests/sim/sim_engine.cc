@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "datapath/protocol_check.h"
 #include "shm/sleep.h"
 
 namespace toe::sim {
@@ -54,6 +55,7 @@ SimEngine::SimEngine(const Plan& plan, int side, port::MemPort& port, Clock& clo
       peer_mac_(mac_of(1 - side)),
       page_(std::make_unique<shm::EnginePage>()),
       flows_(kFlows),
+      seen_(kFlows),
       wake_at_(clock.now) {
   page_->magic = shm::kPageMagic;
   if (plan.parts[0] != 0) port_.cut_at(plan.parts[0], plan.parts[1]);
@@ -67,6 +69,7 @@ void SimEngine::step() {
   shm::wake_up(page_->sleep_epoch);
   deliver_requests();
   const bool more = core_->step(clock_.now);
+  check_invariants();
   const std::vector<std::uint32_t> bells(core_->doorbells().begin(), core_->doorbells().end());
   core_->clear_doorbells();
   for (auto& [client, packet] : staged_) inbox_[client].push_back(packet);
@@ -81,6 +84,34 @@ void SimEngine::step() {
   }
   wake_at_ = std::max(core_->next_deadline(), clock_.now + Nanos{500});
   for (const Later& later : requests_) wake(later.at);
+}
+
+/// Records in use are few and keep their places: the others are looked at now and then.
+void SimEngine::check_invariants() {
+  if (steps_++ % 64 == 0) {
+    for (std::size_t i = used_flows_; i < kFlows; ++i) {
+      if (flows_[i].pre.key.remote_port != 0) used_flows_ = i + 1;
+    }
+  }
+  for (std::size_t i = 0; i < used_flows_ && failure.empty(); ++i) check_flow(i);
+}
+
+void SimEngine::check_flow(std::size_t i) {
+  const flow::ProtocolSlice& s = flows_[i].protocol;
+  Seen& seen = seen_[i];
+  // Armed: the data path has had it in hand.
+  if (s.closed || flows_[i].pre.key.remote_port == 0 || s.last_heard.ns == 0) {
+    seen.iss = 0;
+    return;
+  }
+  const char* broken = datapath::broken_invariant(s);
+  if (broken == nullptr && seen.iss == flows_[i].pre.iss && seen.slice != nullptr) {
+    broken = datapath::broken_progress(*seen.slice, s);
+  }
+  if (broken != nullptr) failure = std::string("broken invariant: ") + broken;
+  if (seen.slice == nullptr) seen.slice = std::make_unique<flow::ProtocolSlice>();
+  seen.iss = flows_[i].pre.iss;
+  *seen.slice = s;
 }
 
 void SimEngine::ask(const control::Request& request, Nanos after) {
@@ -138,7 +169,7 @@ void SimEngine::on_message(ClientId client, const libtoe::Packet& packet) {
   }
   if (const auto* listen = packet.as<shm::Listen>(shm::MessageType::kListen); listen != nullptr) {
     r.kind = Kind::kListen;
-    r.local_port = 80;
+    r.local_port = static_cast<std::uint16_t>(r.cookie);
     r.backlog = listen->backlog;
     r.options = listen->options;
   } else if (const auto* c = packet.as<shm::Connect>(shm::MessageType::kConnect); c != nullptr) {
@@ -244,9 +275,15 @@ void SimEngine::want_port(const IpAddr& local) {
 std::string SimEngine::leftovers() const {
   const control::Control& control = core_->control();
   std::string text;
-  if (!control.quiet()) text += " control is not quiet;";
+  if (!control.empty()) text += " control is not empty;";
   if (control.flows_in_use() != 0) text += " flows;";
-  if (core_->borrowed() != 0) text += " records of loss recovery;";
+  const datapath::Held held = core_->held();
+  if (!(held == datapath::Held{})) {
+    text += " tickets " + std::to_string(held.tickets) + ", records of loss recovery " +
+            std::to_string(held.records) + ", waiting " + std::to_string(held.waiting) + ", keys " +
+            std::to_string(held.keys) + ", frames " + std::to_string(held.frames) + ", messages " +
+            std::to_string(held.messages) + ';';
+  }
   if (port_.pool().free_count() != port_.pool().chunks()) text += " frames;";
   if (!segments_.empty()) text += " segments;";
   return text;

@@ -25,6 +25,10 @@
 
 namespace toe::sim {
 
+/// Ports of the two server processes; the descriptor of the listener is the port.
+inline constexpr std::uint16_t kServerPort = 80;
+inline constexpr std::uint16_t kDoomedPort = 81;  ///< of the one that dies
+
 struct Clock {
   Time now{seconds(1000).ns};
 };
@@ -61,6 +65,8 @@ class SimEngine final : public control::World {
   /// Whether a data segment that has just left is more than cwnd allowed, "" = no.
   std::string overrun(const wire::TcpSegment& s) const;
   std::string busy_lines() const;  ///< lines that are neither free nor listening
+  /// Bytes of rings that are not free. Each listener has an accept ring.
+  std::uint64_t ring_bytes() const { return core_->control().ring_bytes(); }
 
  private:
   struct Later {
@@ -85,6 +91,14 @@ class SimEngine final : public control::World {
   void release_port(const IpAddr&, std::uint16_t) override {}
   void want_port(const IpAddr& local) override;
 
+  /// A flow as it was after an earlier step.
+  struct Seen {
+    std::uint32_t iss = 0;
+    std::unique_ptr<flow::ProtocolSlice> slice;
+  };
+  void check_invariants();
+  void check_flow(std::size_t i);
+
   void ask(const control::Request& request, Nanos after);
   void deliver_requests();
 
@@ -97,6 +111,9 @@ class SimEngine final : public control::World {
   MacAddr mac_, peer_mac_;
   std::unique_ptr<shm::EnginePage> page_;
   std::vector<flow::Flow> flows_;
+  std::vector<Seen> seen_;
+  std::size_t used_flows_ = 0;  ///< records from here on were never used
+  std::uint32_t steps_ = 0;
   std::vector<Later> requests_;
   std::vector<std::pair<ClientId, libtoe::Packet>> staged_;
   std::map<ClientId, std::deque<libtoe::Packet>> inbox_;

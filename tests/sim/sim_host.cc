@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 namespace toe::sim {
 namespace {
@@ -20,6 +21,7 @@ std::string words_of(const shm::Line& l) {
          number("hinted", l.hinted_app);
 }
 
+constexpr std::uint32_t kUserTimeoutSeconds = 7;
 constexpr int kActions = 64;  ///< per turn: an endpoint leaves room for the others
 
 }  // namespace
@@ -51,12 +53,14 @@ SimHost::SimHost(const Plan& plan, SimEngine& engine, Clock& clock, Marks& marks
       clock_(clock),
       marks_(marks),
       random_(seed),
+      begin_(clock.now),
       buffer_(test::Pattern::kPiece) {}
 
 SimHost::~SimHost() = default;
 
 bool SimHost::attach(ClientId id) {
   id_ = id;
+  next_cookie_ = index_of(id) * 100'000ull;
   client_ = std::make_unique<libtoe::EngineClient>(std::make_unique<Link>(engine_, id, clock_));
   client_->adopt_page(engine_.page());
   engine_.attach(id);
@@ -69,8 +73,9 @@ bool SimHost::open_lane() {
   return lane_ != nullptr;
 }
 
-bool SimHost::listen() {
-  const libtoe::LineAnswer answer = client_->listen(7, 64, {});
+bool SimHost::listen(std::uint16_t port) {
+  listening_port_ = port;
+  const libtoe::LineAnswer answer = client_->listen(port, 64, {});
   if (!answer.ok()) return false;
   listener_.attach(lane_, answer.line);
   listener_.line().rx_interest.fetch_or(lane_->bit());
@@ -81,7 +86,7 @@ bool SimHost::listen() {
 bool SimHost::connect(const ConnectionPlan& plan, std::uint32_t number, const IpAddr& remote) {
   shm::Connect request{};
   std::memcpy(request.remote_addr, remote.bytes.data(), 16);
-  request.remote_port = 80;
+  request.remote_port = server_dies(plan.order) ? kDoomedPort : kServerPort;
   if (plan.nodelay) request.options.app_flags = shm::kNoDelay;
   const libtoe::LineAnswer answer = client_->connect(static_cast<int>(100 + number), request);
   if (!answer.ok()) return false;
@@ -92,6 +97,7 @@ bool SimHost::connect(const ConnectionPlan& plan, std::uint32_t number, const Ip
   endpoint->in = test::Pattern(plan_.seed * 64 + number * 2 + 1);
   endpoint->number = number;
   if (plan.one_way) endpoint->received = plan.bytes;
+  if (plan.order == CloseOrder::kOrphan) endpoint->written = plan.bytes;
   add(std::move(endpoint), answer.line);
   return true;
 }
@@ -108,11 +114,12 @@ void SimHost::add(std::unique_ptr<Endpoint> endpoint, std::uint32_t line) {
 }
 
 void SimHost::accept_all() {
+  accepts_from_ = Time::never();
   while (const auto line = listener_.take()) {
     const std::uint16_t port =
         client_->segments().at(0)->view.line(*line).remote_port.load(std::memory_order_relaxed);
     listener_.accept(*line, next_cookie_++);
-    auto endpoint = on_accept(port);
+    auto endpoint = on_accept(tuple_of(port, listening_port_));
     if (endpoint == nullptr) {
       failure = "accepted a connection that nobody made";
       return;
@@ -127,10 +134,12 @@ void SimHost::accept_all() {
     const bool nodelay = endpoint->plan.nodelay;
     probe.set_app_flags(shm::kKeepAlive | (nodelay ? shm::kNoDelay : 0u), true);
     add(std::move(endpoint), *line);
+    guard(*endpoints_.back());
   }
 }
 
 void SimHost::rung() {
+  if (dead_) return;
   const auto think = plan_.think.ns == 0 ? Nanos{0}
                                          : Nanos{static_cast<std::int64_t>(random_.below(
                                                static_cast<std::uint64_t>(plan_.think.ns)))};
@@ -144,25 +153,54 @@ void SimHost::run() {
     const auto found = by_line_.find(line);
     if (found != by_line_.end()) found->second->runnable = true;
   });
-  if (listener_.attached()) accept_all();
+  if (accept_time() <= clock_.now) accept_all();
   Time next = Time::never();
   for (std::size_t i = 0; i < endpoints_.size(); ++i) {  // accepting may add more
-    Endpoint& e = *endpoints_[i];
-    if (e.done || !e.runnable) continue;
-    if (e.stalled_until > clock_.now) {
-      next = std::min(next, e.stalled_until);
-      continue;
-    }
-    drive(e);
-    if (!e.done && e.runnable) next = std::min(next, std::max(e.stalled_until, clock_.now));
+    next = std::min(next, serve(*endpoints_[i]));
   }
   waiter_->fall_asleep();
-  if (waiter_->pending() || (listener_.attached() && listener_.ready())) next = clock_.now;
+  next = std::min(next, accept_time());
+  if (waiter_->pending()) next = clock_.now;
   if (next <= clock_.now) {
     waiter_->wake_up();
     next = clock_.now + micros(1);
   }
   wake_at_ = next;
+}
+
+/// When it wants to act again.
+Time SimHost::serve(Endpoint& e) {
+  const Time never = Time::never();
+  if (e.done) return never;
+  if (leaves_at_cut(e)) {
+    const Time cut = begin_ + e.plan.cut_after;
+    if (cut > clock_.now && !e.runnable) return cut;
+    if (cut <= clock_.now && !e.connecting) {
+      marks_.hit(Mark::orphan_gave_up, e.connection.unacknowledged() != 0);
+      finish(e, false);
+      return never;
+    }
+  }
+  if (!e.runnable) return never;
+  if (e.stalled_until > clock_.now) return e.stalled_until;
+  drive(e);
+  if (e.done) return never;
+  if (e.runnable) return std::max(e.stalled_until, clock_.now);
+  return leaves_at_cut(e) && !e.connecting ? begin_ + e.plan.cut_after : never;
+}
+
+bool SimHost::leaves_at_cut(const Endpoint& e) const {
+  return e.client && e.plan.order == CloseOrder::kVanish && e.plan.guard == Guard::kClosed;
+}
+
+/// When the next connections are accepted; never = none waits.
+Time SimHost::accept_time() {
+  if (!listener_.attached() || !listener_.ready()) return Time::never();
+  if (listening_port_ != kDoomedPort) return clock_.now;
+  if (accepts_from_ == Time::never()) {
+    accepts_from_ = clock_.now + Nanos{static_cast<std::int64_t>(random_.below(30'000'000))};
+  }
+  return accepts_from_;
 }
 
 /// Reads and writes in turn until neither moves, or it has done enough, or it stalls.
@@ -173,7 +211,12 @@ void SimHost::drive(Endpoint& e) {
     if (result == -EINPROGRESS) return;
     e.connecting = false;
     e.runnable = true;
-    if (result != 0) return fail(e, "connect failed");
+    if (result != 0) {
+      e.error = -result;
+      if (e.plan.order == CloseOrder::kVanish) marks_.hit(Mark::connect_timed_out);
+      return end_if_due(e);
+    }
+    guard(e);
   }
   for (int i = 0; i < kActions && !e.done; ++i) {
     if (plan_.stall > 0 && random_.chance(plan_.stall)) {
@@ -208,7 +251,7 @@ bool SimHost::write_some(Endpoint& e) {
   if (n == -EAGAIN) return false;
   if (n < 0) {
     e.error = static_cast<int>(-n);
-    return true;
+    return true;  // end_if_due() judges it
   }
   e.written += static_cast<std::uint64_t>(n);
   return n > 0;
@@ -244,7 +287,7 @@ void SimHost::end_if_due(Endpoint& e) {
   if (e.done) return;
   const CloseOrder order = e.plan.order;
   if (e.error != 0) {
-    if (is_orderly(order)) fail(e, "error " + std::to_string(e.error));
+    judge_error(e);
     return finish(e, false);
   }
   if (e.saw_end && is_orderly(order) && e.received != e.plan.bytes) {
@@ -259,12 +302,57 @@ void SimHost::end_if_due(Endpoint& e) {
     e.shut = true;
     e.connection.shut_write();
   }
+  if (e.client && order == CloseOrder::kShutBoth && all_moved(e) && !e.shut) {
+    e.shut = true;
+    e.connection.shut_write();
+    e.connection.shut_read();
+  }
   const bool first =
       order == CloseOrder::kSimultaneous ||
       (e.client && (order == CloseOrder::kActive || order == CloseOrder::kLingerZero)) ||
       (!e.client && order == CloseOrder::kPassive);
   if (first && all_moved(e)) return finish(e, order == CloseOrder::kLingerZero);
   if (e.saw_end && (e.written == e.plan.bytes || !is_orderly(order))) finish(e, false);
+}
+
+/// What may have happened, and when a peer that has vanished must have been noticed.
+void SimHost::judge_error(Endpoint& e) {
+  const CloseOrder order = e.plan.order;
+  const std::string text = "error " + std::to_string(e.error);
+  if (is_orderly(order)) return fail(e, text);
+  if (order != CloseOrder::kVanish) {
+    const bool told = e.error == ECONNRESET || e.error == EPIPE || e.error == ETIMEDOUT ||
+                      (e.error == ECONNREFUSED && e.client && server_dies(order));
+    if (!told) fail(e, text);
+    return;
+  }
+  if (e.error != ETIMEDOUT) fail(e, text + " for a peer that has vanished");
+  static constexpr Mark kMarks[] = {Mark::retries_exhausted, Mark::user_timeout_over,
+                                    Mark::keepalive_over, Mark::keepalive_over};
+  static_assert(std::size(kMarks) == static_cast<std::size_t>(Guard::kCount));
+  if (!e.established) return;
+  marks_.hit(kMarks[static_cast<std::size_t>(e.plan.guard)]);
+  Nanos longest = seconds(1'200);  // 924.6 s of retries, and what the last one waits
+  if (e.plan.guard == Guard::kUserTimeout) longest = seconds(kUserTimeoutSeconds + 120);
+  const bool idle = e.connection.unacknowledged() == 0;
+  if (e.plan.guard >= Guard::kKeepAlive && idle) longest = seconds(60);
+  if (clock_.now - begin_ > e.plan.cut_after + longest + plan_.longest_stall) {
+    fail(e, "a peer that has vanished was noticed late");
+  }
+}
+
+/// It is established. How an end of kVanish finds out that the other is gone.
+void SimHost::guard(Endpoint& e) {
+  e.established = true;
+  if (e.plan.order != CloseOrder::kVanish) return;
+  shm::Line& line = e.connection.line();
+  if (e.plan.guard == Guard::kUserTimeout) line.user_timeout_ms = kUserTimeoutSeconds * 1000;
+  line.keep_idle_s = 10;
+  line.keep_interval_s = 2;
+  line.keep_count = 20;
+  e.connection.options_changed();
+  const bool probes = e.plan.guard == Guard::kKeepAlive || e.plan.guard == Guard::kClosed;
+  e.connection.set_app_flags(shm::kKeepAlive, probes);
 }
 
 void SimHost::finish(Endpoint& e, bool reset) {
@@ -282,19 +370,40 @@ void SimHost::close_listener() {
   listener_.close();
 }
 
+/// In what state the process leaves its connections.
+void SimHost::mark_death() {
+  if (listener_.attached() && listener_.ready()) marks_.hit(Mark::died_unaccepted);
+  for (const auto& e : endpoints_) {
+    if (e->done) continue;
+    marks_.hit(Mark::died_in_handshake, e->connecting);
+    if (e->connecting) continue;
+    marks_.hit(Mark::died_with_unread, e->connection.unread() != 0);
+    marks_.hit(Mark::died_with_unsent, e->connection.unacknowledged() != 0);
+  }
+}
+
 void SimHost::die() {
+  mark_death();
   dead_ = true;
   wake_at_ = Time::never();
   for (auto& endpoint : endpoints_) endpoint->done = true;
   engine_.leave(id_);
 }
 
-void SimHost::note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const {
+void SimHost::note_ports(std::map<Tuple, std::uint32_t>& numbers) const {
   for (const auto& e : endpoints_) {
     if (e->done || !e->client) continue;
-    const std::uint16_t port = e->connection.line().local_port.load(std::memory_order_relaxed);
-    if (port != 0) ports[port] = e->number;
+    const shm::Line& line = e->connection.line();
+    const std::uint16_t port = line.local_port.load(std::memory_order_relaxed);
+    const std::uint16_t remote = server_dies(e->plan.order) ? kDoomedPort : kServerPort;
+    if (port != 0) numbers[tuple_of(port, remote)] = e->number;
   }
+}
+
+bool SimHost::wrote_all(std::size_t connections) const {
+  return endpoints_.size() == connections &&
+         std::all_of(endpoints_.begin(), endpoints_.end(),
+                     [](const auto& e) { return e->written == e->plan.bytes; });
 }
 
 void SimHost::note_received(std::vector<std::uint64_t>& bytes) const {

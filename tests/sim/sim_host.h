@@ -14,6 +14,7 @@
 #include "libtoe/listener.h"
 #include "libtoe/wait_context.h"
 #include "sim/sim_engine.h"
+#include "sim/tuple.h"
 
 namespace toe::sim {
 
@@ -25,6 +26,7 @@ struct Endpoint {
   libtoe::Connection connection;
   test::Pattern out{0}, in{0};
   std::uint64_t written = 0, received = 0;
+  bool established = false;
   bool connecting = false, shut = false, saw_end = false, done = false;
   int error = 0;       ///< errno that ended it
   Time stalled_until;  ///< does nothing before
@@ -37,12 +39,12 @@ class SimHost {
   ~SimHost();
 
   bool attach(ClientId client);
-  bool listen();
+  bool listen(std::uint16_t port);
   bool connect(const ConnectionPlan& plan, std::uint32_t number, const IpAddr& remote);
   /// How the server finds the plan of a connection that it accepts.
-  std::function<std::unique_ptr<Endpoint>(std::uint16_t peer_port)> on_accept;
-  /// Local ports of connections under way, with the numbers given to connect().
-  void note_ports(std::map<std::uint16_t, std::uint32_t>& ports) const;
+  std::function<std::unique_ptr<Endpoint>(Tuple)> on_accept;
+  /// Connections under way, with the numbers given to connect().
+  void note_ports(std::map<Tuple, std::uint32_t>& numbers) const;
   /// Bytes received, by number of the connection.
   void note_received(std::vector<std::uint64_t>& bytes) const;
   void adopt(std::uint32_t segment, std::uint8_t* base) {
@@ -57,6 +59,8 @@ class SimHost {
   /// The process is gone: nothing of it runs again.
   void die();
   bool dead() const { return dead_; }
+  /// So many connections have come, and all they send is written.
+  bool wrote_all(std::size_t connections) const;
 
   /// Every endpoint has ended.
   bool done() const;
@@ -68,12 +72,18 @@ class SimHost {
 
   bool open_lane();
   void accept_all();
+  Time accept_time();
+  Time serve(Endpoint& e);
   void add(std::unique_ptr<Endpoint> endpoint, std::uint32_t line);
   void drive(Endpoint& e);
   bool write_some(Endpoint& e);
   bool read_some(Endpoint& e);
   void end_if_due(Endpoint& e);
   void finish(Endpoint& e, bool reset);
+  void judge_error(Endpoint& e);
+  bool leaves_at_cut(const Endpoint& e) const;
+  void guard(Endpoint& e);
+  void mark_death();
   bool all_moved(const Endpoint& e) const;
   void fail(const Endpoint& e, const std::string& what);
 
@@ -87,9 +97,12 @@ class SimHost {
   std::unique_ptr<libtoe::WaitContext> waiter_;
   libtoe::Lane* lane_ = nullptr;
   libtoe::Listener listener_;
+  std::uint16_t listening_port_ = 0;
+  Time accepts_from_ = Time::never();  ///< the process that dies lets connections wait
   std::vector<std::unique_ptr<Endpoint>> endpoints_;
   std::map<std::uint32_t, Endpoint*> by_line_;
-  std::uint64_t next_cookie_ = 1000;
+  std::uint64_t next_cookie_ = 0;  ///< no two processes of an engine have the same
+  const Time begin_;
   std::vector<std::uint8_t> buffer_;
   Time wake_at_ = Time::never();
   bool dead_ = false;

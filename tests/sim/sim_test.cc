@@ -40,7 +40,9 @@ void run_seeds(std::uint64_t base, std::uint64_t count, Tally& tally) {
     tally.marks.add(verdict.marks);
     if (!verdict.failure.empty()) {
       tally.failures.push_back("SIM_SEED=" + std::to_string(seed) + ": " + verdict.failure);
-      std::fprintf(stderr, "failed: SIM_SEED=%llu\n", static_cast<unsigned long long>(seed));
+      std::fprintf(stderr,
+                   "failed; replay (SIM_TRACE=1 shows every frame): make sim SIM_SEED=%llu\n",
+                   static_cast<unsigned long long>(seed));
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "sim/simulation.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -32,6 +33,8 @@ Simulation::Simulation(const Plan& plan)
   client_ = std::make_unique<SimHost>(plan_, *engines_[0], clock_, verdict_.marks, seed * 3 + 1);
   victim_ = std::make_unique<SimHost>(plan_, *engines_[0], clock_, verdict_.marks, seed * 3 + 2);
   server_ = std::make_unique<SimHost>(plan_, *engines_[1], clock_, verdict_.marks, seed * 3 + 3);
+  doomed_ = std::make_unique<SimHost>(plan_, *engines_[1], clock_, verdict_.marks, seed * 3 + 4);
+  begun_ = clock_.now;
   wire_.set_impairment(
       [this](int from, std::span<std::uint8_t> bytes, Time) { return impair(from, bytes); });
 }
@@ -39,9 +42,10 @@ Simulation::Simulation(const Plan& plan)
 Verdict Simulation::run() {
   if (start()) {
     loop(&Simulation::all_done, kTransferLimit, "the connections did not end");
-    client_->close_listener();
-    server_->close_listener();
-    server_->run();  // posts what it closed
+    for (SimHost* server : {server_.get(), doomed_.get()}) {
+      server->close_listener();
+      server->run();  // posts what it closed
+    }
   }
   if (verdict_.failure.empty()) check_end();
   collect_marks();
@@ -53,7 +57,7 @@ Verdict Simulation::run() {
 void Simulation::wire_up() {
   std::map<ClientId, SimHost*> processes[2];
   processes[0] = {{ClientId{1}, client_.get()}, {ClientId{2}, victim_.get()}};
-  processes[1] = {{ClientId{1}, server_.get()}};
+  processes[1] = {{ClientId{1}, server_.get()}, {ClientId{2}, doomed_.get()}};
   for (int side = 0; side < 2; ++side) {
     const auto hosts = processes[side];
     engines_[side]->on_doorbell = [hosts](ClientId id) { hosts.at(id)->rung(); };
@@ -61,22 +65,25 @@ void Simulation::wire_up() {
       hosts.at(id)->adopt(segment, base);
     };
   }
-  server_->on_accept = [this](std::uint16_t port) { return accepted(port); };
+  for (SimHost* server : {server_.get(), doomed_.get()}) {
+    server->on_accept = [this](Tuple tuple) { return accepted(tuple); };
+  }
 }
 
 bool Simulation::start() {
   wire_up();
   if (!client_->attach(ClientId{1}) || !victim_->attach(ClientId{2}) ||
-      !server_->attach(ClientId{1}) || !server_->listen()) {
+      !server_->attach(ClientId{1}) || !server_->listen(kServerPort) ||
+      !doomed_->attach(ClientId{2}) || !doomed_->listen(kDoomedPort)) {
     fail("set-up failed");
     return false;
   }
   for (std::uint32_t n = 0; n < plan_.connections.size(); ++n) {
-    const bool dies = plan_.connections[n].order == CloseOrder::kDeath;
-    if (dies && death_ == Time::never()) {
-      death_ = clock_.now + Nanos{static_cast<std::int64_t>(random_.below(400'000'000))};
-    }
-    SimHost& host = dies ? *victim_ : *client_;
+    const CloseOrder order = plan_.connections[n].order;
+    if (client_dies(order)) death_[0] = begun_ + plan_.death_after[0];
+    if (server_dies(order)) death_[1] = begun_ + plan_.death_after[1];
+    if (order == CloseOrder::kOrphan) ++orphans_;
+    SimHost& host = client_dies(order) ? *victim_ : *client_;
     if (!host.connect(plan_.connections[n], n, engines_[1]->address())) {
       fail("connect was refused");
       return false;
@@ -85,20 +92,21 @@ bool Simulation::start() {
   return true;
 }
 
-std::unique_ptr<Endpoint> Simulation::accepted(std::uint16_t port) {
-  const auto number = number_of_port_.find(port);
-  if (number == number_of_port_.end()) return nullptr;
+std::unique_ptr<Endpoint> Simulation::accepted(Tuple tuple) {
+  const auto number = number_of_.find(tuple);
+  if (number == number_of_.end()) return nullptr;
   auto endpoint = std::make_unique<Endpoint>();
   endpoint->number = number->second;
   endpoint->plan = plan_.connections[number->second];
   endpoint->out = test::Pattern(plan_.seed * 64 + number->second * 2 + 1);
   endpoint->in = test::Pattern(plan_.seed * 64 + number->second * 2);
   if (endpoint->plan.one_way) endpoint->written = endpoint->plan.bytes;
+  if (endpoint->plan.order == CloseOrder::kOrphan) endpoint->received = endpoint->plan.bytes;
   return endpoint;
 }
 
 std::string Simulation::run_for(Nanos time) {
-  if (number_of_port_.empty() && !start()) return verdict_.failure;
+  if (number_of_.empty() && !start()) return verdict_.failure;
   const Time end = clock_.now + time;
   while (verdict_.failure.empty() && clock_.now < end) {
     if (!turn()) fail("nothing will ever happen");
@@ -119,7 +127,9 @@ void Simulation::loop(bool (Simulation::*finished)() const, Nanos limit, const c
   const Time end = clock_.now + limit;
   while (verdict_.failure.empty() && !(this->*finished)()) {
     if (!turn() || clock_.now > end || verdict_.steps > kMaxTurns) {
-      fail(std::string(what) + client_->describe() + victim_->describe() + server_->describe());
+      std::string text = what;
+      for (const SimHost* host : hosts()) text += host->describe();
+      fail(text);
     }
     collect_failures();
   }
@@ -129,36 +139,49 @@ void Simulation::loop(bool (Simulation::*finished)() const, Nanos limit, const c
 /// False: nothing will ever happen.
 bool Simulation::turn() {
   ++verdict_.steps;
-  SimHost* const hosts[] = {client_.get(), victim_.get(), server_.get()};
-  Time next =
-      std::min({engines_[0]->wake_at(), engines_[1]->wake_at(), wire_.next_arrival(), death_});
-  for (const SimHost* host : hosts) next = std::min(next, host->wake_at());
+  Time next = std::min({engines_[0]->wake_at(), engines_[1]->wake_at(), wire_.next_arrival()});
+  if (death_[0] > clock_.now) next = std::min(next, death_[0]);
+  if (death_[1] > clock_.now) next = std::min(next, death_[1]);
+  const std::array<SimHost*, 4> all = {client_.get(), victim_.get(), server_.get(), doomed_.get()};
+  for (const SimHost* host : all) next = std::min(next, host->wake_at());
   if (next == Time::never()) return false;
   clock_.now = std::max(clock_.now, next);
   wire_.set_now(clock_.now);
-  if (death_ <= clock_.now) {
-    death_ = Time::never();
-    verdict_.marks.hit(Mark::process_died);
-    victim_->die();
-  }
+  kill_who_is_due();
   for (int side = 0; side < 2; ++side) {
     if (engines_[side]->wake_at() <= clock_.now || !wire_.port(side).prepare_sleep()) {
       engines_[side]->step();
     }
   }
-  if (number_of_port_.size() < plan_.connections.size()) {
-    client_->note_ports(number_of_port_);
-    victim_->note_ports(number_of_port_);
+  if (number_of_.size() < plan_.connections.size()) {
+    client_->note_ports(number_of_);
+    victim_->note_ports(number_of_);
   }
-  for (SimHost* host : hosts) {
+  for (SimHost* host : all) {
     if (host->wake_at() <= clock_.now) host->run();
   }
   return true;
 }
 
+std::vector<SimHost*> Simulation::hosts() const {
+  return {client_.get(), victim_.get(), server_.get(), doomed_.get()};
+}
+
+void Simulation::kill_who_is_due() {
+  if (death_[0] <= clock_.now) kill(0);
+  if (death_[1] <= clock_.now && (orphans_ == 0 || doomed_->wrote_all(orphans_))) kill(1);
+}
+
+void Simulation::kill(std::size_t which) {
+  death_[which] = Time::never();
+  verdict_.marks.hit(which == 0 ? Mark::process_died : Mark::server_died);
+  (which == 0 ? victim_ : doomed_)->die();
+}
+
 bool Simulation::all_done() const {
-  const bool died = death_ == Time::never();
-  return died && client_->done() && victim_->done() && server_->done() && no_flows();
+  if (death_[0] != Time::never() || death_[1] != Time::never()) return false;
+  if (!client_->done() || !victim_->done() || !server_->done() || !doomed_->done()) return false;
+  return no_flows();
 }
 
 bool Simulation::no_flows() const {
@@ -169,15 +192,20 @@ bool Simulation::all_quiet() const {
   return engines_[0]->leftovers().empty() && engines_[1]->leftovers().empty();
 }
 
+bool Simulation::rings_are_back() const {
+  return engines_[0]->ring_bytes() == 0 && engines_[1]->ring_bytes() == 0;
+}
+
 /// Everything that a connection took has come back; then the processes leave, and all the rest has.
 void Simulation::check_end() {
   for (const auto& engine : engines_) {
     const std::string busy = engine->busy_lines();
     if (!busy.empty()) return fail("after the end:" + busy);
   }
-  client_->die();
-  if (!victim_->dead()) victim_->die();
-  server_->die();
+  loop(&Simulation::rings_are_back, kQuietLimit, "rings did not come back:");
+  for (SimHost* host : hosts()) {
+    if (!host->dead()) host->die();
+  }
   loop(&Simulation::all_quiet, kQuietLimit, "engines did not become quiet:");
   if (!verdict_.failure.empty()) {
     verdict_.failure += engines_[0]->leftovers() + engines_[1]->leftovers();
@@ -189,7 +217,7 @@ void Simulation::fail(const std::string& what) {
 }
 
 void Simulation::collect_failures() {
-  for (const SimHost* host : {client_.get(), victim_.get(), server_.get()}) {
+  for (const SimHost* host : hosts()) {
     if (!host->failure.empty()) fail(host->failure);
   }
   for (const auto& engine : engines_) {
@@ -227,6 +255,7 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
   } else {
     fail("an engine sent a malformed frame");
   }
+  if (good && cut(from, segment)) return {0, {}};
   const netlab::Verdict verdict = impairers_[from].decide(bytes, clock_.now);
   netlab::carry_out(verdict, bytes);
   if (verdict.mark) segment.ecn = wire::kCe;
@@ -243,6 +272,17 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
     fate.delay[i] = verdict.departure[i] - clock_.now;
   }
   return fate;
+}
+
+/// Whether the wire of the segment's connection is cut by now.
+bool Simulation::cut(int from, const wire::TcpSegment& s) {
+  const auto number = number_of_.find(tuple_of(from, s));
+  if (number == number_of_.end()) return false;
+  const ConnectionPlan& plan = plan_.connections[number->second];
+  if (plan.order != CloseOrder::kVanish || clock_.now < begun_ + plan.cut_after) return false;
+  verdict_.marks.hit(Mark::wire_cut);
+  if (trace_) std::printf("             cut\n");
+  return true;
 }
 
 void Simulation::mark_fate(const netlab::Verdict& verdict, Nanos delay) {
@@ -263,12 +303,12 @@ void Simulation::watch(int from, const wire::TcpSegment& s) {
        {check_.sent(from, s), ecn_check_.sent(from, s), engines_[from]->overrun(s)}) {
     if (!wrong.empty()) fail("an engine " + wrong + " (port " + std::to_string(s.src_port) + ")");
   }
-  const std::uint16_t port = from == 0 ? s.src_port : s.dst_port;
+  const Tuple tuple = tuple_of(from, s);
   const bool syn = (s.flags & (wire::kSyn | wire::kAck)) == wire::kSyn;
-  if (syn && ++syns_[port] == 2) verdict_.marks.hit(Mark::syn_repeated);
+  if (syn && ++syns_[tuple] == 2) verdict_.marks.hit(Mark::syn_repeated);
   if ((s.flags & wire::kRst) != 0) verdict_.marks.hit(Mark::reset);
   if ((s.flags & wire::kFin) == 0) return;
-  Fins& fins = fins_[port];
+  Fins& fins = fins_[tuple];
   const int other = 1 - from;
   const bool acknowledges =
       fins.sent[other] && static_cast<std::int32_t>(s.ack - fins.end[other]) >= 0;
@@ -319,10 +359,11 @@ void Simulation::collect_marks() {
   if (plan_.ipv6) m.hit(Mark::ipv6);
   if (!plan_.sack) m.hit(Mark::without_sack);
   static constexpr Mark kOrders[] = {
-      Mark::active_close, Mark::passive_close,     Mark::simultaneous_close, Mark::half_close,
-      Mark::reset,        Mark::reset_with_unread, Mark::linger_zero,        Mark::process_died};
+      Mark::active_close, Mark::passive_close,     Mark::simultaneous_close,
+      Mark::half_close,   Mark::shut_both,         Mark::orphan_delivered,
+      Mark::reset,        Mark::reset_with_unread, Mark::linger_zero};
   for (const ConnectionPlan& c : plan_.connections) {
-    if (c.order != CloseOrder::kDeath) m.hit(kOrders[static_cast<std::size_t>(c.order)]);
+    if (c.order <= CloseOrder::kLingerZero) m.hit(kOrders[static_cast<std::size_t>(c.order)]);
   }
 }
 

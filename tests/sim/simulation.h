@@ -50,11 +50,16 @@ class Simulation {
  private:
   void wire_up();
   bool start();
-  std::unique_ptr<Endpoint> accepted(std::uint16_t port);
+  std::unique_ptr<Endpoint> accepted(Tuple tuple);
   void loop(bool (Simulation::*finished)() const, Nanos limit, const char* what);
   bool turn();
+  void kill(std::size_t which);
+  void kill_who_is_due();
+  bool cut(int from, const wire::TcpSegment& s);
+  std::vector<SimHost*> hosts() const;
   bool all_done() const;
   bool all_quiet() const;
+  bool rings_are_back() const;
   bool no_flows() const;
   void check_end();
   void fail(const std::string& what);
@@ -73,16 +78,18 @@ class Simulation {
   port::MemWire wire_;
   netlab::Impairer impairers_[2];  ///< by sending side
   std::unique_ptr<SimEngine> engines_[2];
-  std::unique_ptr<SimHost> client_, victim_, server_;
-  std::map<std::uint16_t, std::uint32_t> number_of_port_;
-  Time death_ = Time::never();
-  /// Per connection (client's port): which side's FIN was sent, up to which sequence number.
+  std::unique_ptr<SimHost> client_, victim_, server_, doomed_;
+  std::map<Tuple, std::uint32_t> number_of_;  ///< connections by their ports
+  Time begun_;
+  Time death_[2] = {Time::never(), Time::never()};  ///< of victim_, of doomed_
+  std::size_t orphans_ = 0;  ///< connections of kOrphan: doomed_ dies when it has written theirs
+  /// Per connection: which side's FIN was sent, up to which sequence number.
   struct Fins {
     bool sent[2] = {};
     std::uint32_t end[2] = {};
   };
-  std::map<std::uint16_t, Fins> fins_;
-  std::map<std::uint16_t, int> syns_;
+  std::map<Tuple, Fins> fins_;
+  std::map<Tuple, int> syns_;
   WireCheck check_;
   EcnCheck ecn_check_;
 };

@@ -29,14 +29,42 @@ std::string WireCheck::sent(int from, const wire::TcpSegment& s) {
   if ((s.flags & wire::kRst) != 0) return "";
   if ((s.flags & wire::kSyn) != 0 && (!out.begun || out.isn != s.seq)) {
     if ((s.flags & wire::kAck) == 0) c = {};
+    out = {};
+    in.acked = in.promised = 0;  // also where an old SYN opens it once more
     out.begun = true;
     out.isn = s.seq;
     out.wscale = s.options.wscale;
   }
-  if (!out.begun || (s.flags & wire::kAck) == 0 || !in.begun) return "";
+  if (!out.begun) return "";
+  if (const std::string wrong = order(out, s); !wrong.empty()) return wrong;
+  if ((s.flags & wire::kAck) == 0 || !in.begun) return "";
+  if (const std::string wrong = acknowledgement(in, s); !wrong.empty()) return wrong;
+  return window(out, in, s);
+}
 
+std::string WireCheck::order(Stream& out, const wire::TcpSegment& s) {
+  const std::uint32_t begin = out.offset(s.seq);
+  const std::uint32_t end = begin + s.seq_length();
+  if (s.seq_length() == 0) return "";  // a probe lies before what was sent
+  if (s.payload_length != 0 && begin + s.payload_length > out.promised) {
+    return "sends beyond the peer's window";
+  }
+  if ((s.flags & wire::kSyn) == 0 && begin > out.sent_end) return "leaves bytes out";
+  if (out.fin_end != 0 && end > out.fin_end) return "sends behind its FIN";
+  if ((s.flags & wire::kFin) != 0) {
+    if (out.fin_end == 0 && end < out.sent_end) return "sends a FIN before what it has sent";
+    if (out.fin_end != 0 && end != out.fin_end) return "moves its FIN";
+    out.fin_end = end;
+  }
+  out.sent_end = std::max(out.sent_end, end);
+  return "";
+}
+
+std::string WireCheck::acknowledgement(Stream& in, const wire::TcpSegment& s) {
   const std::uint32_t ack = in.offset(s.ack);
   if (!in.holds(0, ack)) return "acknowledges bytes that never came";
+  if (ack < in.acked) return "takes an acknowledgement back";
+  in.acked = ack;
   for (std::uint8_t i = 0; i < s.options.sack_count; ++i) {
     const wire::SackBlock& block = s.options.sack[i];
     if (in.offset(block.start) >= in.offset(block.end)) return "an empty SACK block";
@@ -44,10 +72,16 @@ std::string WireCheck::sent(int from, const wire::TcpSegment& s) {
       return "reports bytes that never came";
     }
   }
+  return "";
+}
+
+std::string WireCheck::window(const Stream& out, Stream& in, const wire::TcpSegment& s) {
   const std::uint32_t shift = (s.flags & wire::kSyn) != 0 ? 0 : out.wscale;
-  in.promised = std::max(in.promised, ack + (std::uint32_t{s.window} << shift));
-  const std::uint32_t end = out.offset(s.seq) + s.payload_length;
-  if (s.payload_length != 0 && end > out.promised) return "sends beyond the peer's window";
+  const std::uint32_t edge = in.offset(s.ack) + (std::uint32_t{s.window} << shift);
+  if (in.fin_end != 0 && in.acked == in.fin_end) return "";  // nothing more to come: no window
+  // Less than one unit may be lost by rounding (RFC 7323 section 2.4).
+  if (edge + (1u << shift) <= in.promised) return "takes a part of its window back";
+  in.promised = std::max(in.promised, edge);
   return "";
 }
 

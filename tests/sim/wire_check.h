@@ -1,5 +1,6 @@
 // What must hold of every frame on the simulated wire, whatever the engines think: nothing is
-// acknowledged that did not arrive, nothing is sent beyond what the peer has promised to take.
+// acknowledged that did not arrive, nothing is sent beyond what the peer has promised to take, no
+// promise and no acknowledgement is taken back, nothing is left out and nothing follows the FIN.
 //
 // Takes a frame as arrived when the wire lets it through, so it may know of bytes a little before
 // the peer does, never after.
@@ -10,6 +11,7 @@
 #include <map>
 #include <string>
 
+#include "sim/tuple.h"
 #include "wire/segment.h"
 
 namespace toe::sim {
@@ -28,6 +30,9 @@ class WireCheck {
     std::uint32_t isn = 0;
     std::uint8_t wscale = 0;
     std::uint32_t promised = 0;                      ///< right edge that the receiver has announced
+    std::uint32_t acked = 0;                         ///< what it has acknowledged
+    std::uint32_t sent_end = 1;                      ///< end of what was sent, SYN and FIN included
+    std::uint32_t fin_end = 0;                       ///< end of the FIN, once sent
     std::map<std::uint32_t, std::uint32_t> arrived;  ///< begin -> end, disjoint, not adjacent
 
     std::uint32_t offset(std::uint32_t seq) const { return seq - isn; }
@@ -39,10 +44,13 @@ class WireCheck {
   };
 
   Connection& connection(int from, const wire::TcpSegment& s) {
-    return connections_[from == 0 ? s.src_port : s.dst_port];
+    return connections_[tuple_of(from, s)];
   }
+  static std::string order(Stream& out, const wire::TcpSegment& s);
+  static std::string acknowledgement(Stream& in, const wire::TcpSegment& s);
+  static std::string window(const Stream& out, Stream& in, const wire::TcpSegment& s);
 
-  std::map<std::uint16_t, Connection> connections_;  ///< by the client's port
+  std::map<Tuple, Connection> connections_;
 };
 
 }  // namespace toe::sim
