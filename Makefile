@@ -48,7 +48,7 @@ sim: SEEDS ?= 2000
 sim:
 	@tools/packages check build
 	@tools/build release toe_sim_test
-	@TOE_SEEDS=$(SEEDS) build/bin/toe_sim_test --gtest_filter='Sim.Every*:Hostile.*'
+	@TOE_SEEDS=$(SEEDS) build/bin/toe_sim_test --gtest_filter='Sim.Every*'
 
 volume:
 	@tools/packages install build test

@@ -171,6 +171,13 @@ TEST(Ack, WindowOfAnOlderSegmentIsNotTaken) {
   EXPECT_EQ(t.s.snd_wnd, 6000u);
 }
 
+TEST(Ack, APureAckBehindAGapBringsItsWindow) {
+  Script t;
+  t.recv({.window = 5000, .length = 100});
+  t.recv({.seq = 500, .window = 7000});  // what lies between has been lost
+  EXPECT_EQ(t.s.snd_wnd, 7000u);
+}
+
 TEST(Ack, AnAdvancingAckBringsItsWindowEvenOnARetransmittedSegment) {
   Script t;
   t.recv({.length = 100});
@@ -394,6 +401,16 @@ TEST(Rtt, IsTakenFromTheTimedSegment) {
   t.recv({.ack = 1000});
   EXPECT_EQ(t.s.srtt, millis(80));
   EXPECT_EQ(t.s.rto, millis(80) + millis(200)) << "the variance term is never below 200 ms";
+}
+
+TEST(Rtt, LongRoundTripsCountToo) {
+  Script t;
+  t.s.srtt = {};
+  t.s.rto = seconds(4);
+  t.write(1000);
+  t.pass(millis(900));
+  t.recv({.ack = 1000});
+  EXPECT_EQ(t.s.srtt, millis(900));
 }
 
 TEST(Rtt, AnAnswerToALaterSegmentIsNotTimedFromTheFirst) {

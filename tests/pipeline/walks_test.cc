@@ -258,6 +258,29 @@ TEST(Tickets, DroppedAndForeignFramesSpendTheirs) {
   EXPECT_EQ(b.frames.free_count(), Bench::kChunks);
 }
 
+TEST(Triggers, WithNothingToSendCostNeitherFrameNorTicket) {
+  Bench b;
+  b.install(0);
+  b.walk();
+  for (int round = 0; round < 2000; ++round) {  // more than there are frames and tickets
+    ASSERT_EQ(b.send(0, "x"), 1);
+    b.pipeline.hc(b.now);  // the flow is in the scheduler now
+    wire::TcpSegmentHeader h = Bench::header(0);
+    h.ack += static_cast<std::uint32_t>(round);
+    h.window = 0;  // and may not send any more
+    b.rx({b.frame(h)});
+    EXPECT_TRUE(b.walk().empty());
+    h.window = 1000;
+    b.rx({b.frame(h)});
+    ASSERT_EQ(b.walk().size(), 1u) << "round " << round;
+    b.rx({b.data(0, 0, "", static_cast<std::uint64_t>(round) + 1)});
+    b.walk();
+    b.take_events();
+  }
+  EXPECT_EQ(b.pipeline.held().tickets, 0u);
+  EXPECT_EQ(b.frames.free_count(), Bench::kChunks);
+}
+
 // --- Control's share ---
 
 TEST(ToControl, SynsComeInABoundedSharePerTurnBehindOtherFrames) {

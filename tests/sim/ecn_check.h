@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 
+#include "sim/tuple.h"
 #include "wire/segment.h"
 
 namespace toe::sim {
@@ -40,13 +41,13 @@ class EcnCheck {
   };
 
   Connection& connection(int from, const wire::TcpSegment& s) {
-    return connections_[from == 0 ? s.src_port : s.dst_port];
+    return connections_[tuple_of(from, s)];
   }
   std::string handshake(int from, const wire::TcpSegment& s);
   std::string capability(const Connection& c, bool fresh, const wire::TcpSegment& s) const;
 
   bool exact_;
-  std::map<std::uint16_t, Connection> connections_;  ///< by the client's port
+  std::map<Tuple, Connection> connections_;
 };
 
 }  // namespace toe::sim

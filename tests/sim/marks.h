@@ -18,6 +18,7 @@ namespace toe::sim {
               X(application_stall) X(shuffled_order) X(ipv6) X(time_wait)        \
                   X(active_close) X(passive_close) X(simultaneous_close) X(half_close)            \
                       X(fin_crossed) X(reset) X(reset_with_unread) X(linger_zero) X(process_died) \
+      X(spoofed) X(attacked)                                                                      \
       X(shut_both) X(server_died) X(died_in_handshake) X(died_unaccepted) X(died_with_unread)    \
           X(died_with_unsent) X(orphan_delivered) X(orphan_gave_up) X(wire_cut)                  \
               X(retries_exhausted) X(user_timeout_over) X(keepalive_over) X(connect_timed_out)   \

@@ -103,6 +103,7 @@ Plan Plan::draw(std::uint64_t seed) {
   agree_on_death(p.connections);
   for (Nanos& death : p.death_after) death = draw_end(random);
   p.ipv6 = random.chance(0.25);
+  p.hostile = random.chance(0.15);
   p.late_listener = random.chance(0.25);
   p.immediate_ack = random.chance(0.1);
   p.sack = random.chance(0.8);
@@ -129,7 +130,7 @@ std::string Plan::text() const {
   static_assert(std::size(kNames) == static_cast<std::size_t>(CloseOrder::kCount));
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
-      << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu << (sack ? ", SACK" : "")
+      << (hostile ? "attacked, " : "") << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu << (sack ? ", SACK" : "")
       << (ecn == control::Ecn::kRequest ? ", ECN" : "") << ", order seed " << order_seed
       << ", rings to " << max_ring << ", " << congestion
       << (pacing == control::Pacing::kOff ? "" : " paced") << ", connections:";

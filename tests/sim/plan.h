@@ -65,6 +65,7 @@ struct Plan {
   std::vector<ConnectionPlan> connections;
   bool ipv6 = false;
   bool late_listener = false;
+  bool hostile = false;  ///< somebody attacks (tests/sim/attacker.h)
   bool immediate_ack = false;
   bool sack = true;
   control::Ecn ecn = control::Ecn::kRequest;

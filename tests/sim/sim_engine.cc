@@ -305,6 +305,15 @@ std::string SimEngine::overrun(const wire::TcpSegment& s) const {
   return "";
 }
 
+const flow::Flow* SimEngine::find(const flow::FlowKey& key) const {
+  for (const flow::Flow& flow : flows_) {
+    const flow::ProtocolSlice& p = flow.protocol;
+    const bool ends = p.closed || p.fin_queued || p.rcv_fin != UINT64_MAX;
+    if (flow.pre.key == key && p.last_heard.ns != 0 && !ends) return &flow;
+  }
+  return nullptr;
+}
+
 std::string SimEngine::busy_lines() const {
   std::string text;
   for (const auto& [id, segment] : segments_) {

@@ -64,6 +64,8 @@ class SimEngine final : public control::World {
   std::string leftovers() const;
   /// Whether a data segment that has just left is more than cwnd allowed, "" = no.
   std::string overrun(const wire::TcpSegment& s) const;
+  /// The established flow of the key that has seen no FIN; null = none.
+  const flow::Flow* find(const flow::FlowKey& key) const;
   std::string busy_lines() const;  ///< lines that are neither free nor listening
   /// Bytes of rings that are not free. Each listener has an accept ring.
   std::uint64_t ring_bytes() const { return core_->control().ring_bytes(); }

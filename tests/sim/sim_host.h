@@ -27,6 +27,7 @@ struct Endpoint {
   test::Pattern out{0}, in{0};
   std::uint64_t written = 0, received = 0;
   bool established = false;
+  bool hostile = false;  ///< the peer is the attacker: anything may come
   bool connecting = false, shut = false, saw_end = false, done = false;
   int error = 0;       ///< errno that ended it
   Time stalled_until;  ///< does nothing before

@@ -35,6 +35,10 @@ Simulation::Simulation(const Plan& plan)
   server_ = std::make_unique<SimHost>(plan_, *engines_[1], clock_, verdict_.marks, seed * 3 + 3);
   doomed_ = std::make_unique<SimHost>(plan_, *engines_[1], clock_, verdict_.marks, seed * 3 + 4);
   begun_ = clock_.now;
+  if (plan_.hostile) {
+    const Attacker::Bed bed{clock_, wire_, {engines_[0].get(), engines_[1].get()}};
+    attacker_ = std::make_unique<Attacker>(bed, seed * 5 + 1);
+  }
   wire_.set_impairment(
       [this](int from, std::span<std::uint8_t> bytes, Time) { return impair(from, bytes); });
 }
@@ -93,9 +97,14 @@ bool Simulation::start() {
 }
 
 std::unique_ptr<Endpoint> Simulation::accepted(Tuple tuple) {
+  auto endpoint = std::make_unique<Endpoint>();
+  if (attacker_ != nullptr && attacker_->owns(tuple)) {
+    endpoint->hostile = true;
+    endpoint->plan.order = CloseOrder::kReset;
+    return endpoint;
+  }
   const auto number = number_of_.find(tuple);
   if (number == number_of_.end()) return nullptr;
-  auto endpoint = std::make_unique<Endpoint>();
   endpoint->number = number->second;
   endpoint->plan = plan_.connections[number->second];
   endpoint->out = test::Pattern(plan_.seed * 64 + number->second * 2 + 1);
@@ -144,10 +153,12 @@ bool Simulation::turn() {
   if (death_[1] > clock_.now) next = std::min(next, death_[1]);
   const std::array<SimHost*, 4> all = {client_.get(), victim_.get(), server_.get(), doomed_.get()};
   for (const SimHost* host : all) next = std::min(next, host->wake_at());
+  if (attacker_ != nullptr) next = std::min(next, attacker_->wake_at());
   if (next == Time::never()) return false;
   clock_.now = std::max(clock_.now, next);
   wire_.set_now(clock_.now);
   kill_who_is_due();
+  if (attacker_ != nullptr && attacker_->wake_at() <= clock_.now) attack();
   for (int side = 0; side < 2; ++side) {
     if (engines_[side]->wake_at() <= clock_.now || !wire_.port(side).prepare_sleep()) {
       engines_[side]->step();
@@ -167,6 +178,15 @@ std::vector<SimHost*> Simulation::hosts() const {
   return {client_.get(), victim_.get(), server_.get(), doomed_.get()};
 }
 
+/// Its victims are connections that nothing else ends before their time.
+void Simulation::attack() {
+  std::vector<Tuple> victims;
+  for (const auto& [tuple, number] : number_of_) {
+    if (is_orderly(plan_.connections[number].order)) victims.push_back(tuple);
+  }
+  attacker_->act(victims);
+}
+
 void Simulation::kill_who_is_due() {
   if (death_[0] <= clock_.now) kill(0);
   if (death_[1] <= clock_.now && (orphans_ == 0 || doomed_->wrote_all(orphans_))) kill(1);
@@ -180,6 +200,7 @@ void Simulation::kill(std::size_t which) {
 
 bool Simulation::all_done() const {
   if (death_[0] != Time::never() || death_[1] != Time::never()) return false;
+  if (attacker_ != nullptr && attacker_->wake_at() != Time::never()) return false;
   if (!client_->done() || !victim_->done() || !server_->done() || !doomed_->done()) return false;
   return no_flows();
 }
@@ -247,9 +268,14 @@ port::Fate Simulation::impair(int from, std::span<std::uint8_t> bytes) {
     verdict_.digest = (verdict_.digest ^ bytes[i]) * 0x100000001b3u;
   }
   verdict_.digest ^= static_cast<std::uint64_t>(clock_.now.ns);
+  if (attacker_ != nullptr && attacker_->sending()) return {};
   wire::TcpSegment segment;
   const bool good = wire::parse_frame(bytes, {}, segment) == wire::ParseVerdict::kOk;
   if (bytes.size() > port::MemWire::kChunkBytes) verdict_.marks.hit(Mark::jumbo_frame);
+  if (good && attacker_ != nullptr && attacker_->owns(tuple_of(from, segment))) {
+    if (from == 1) attacker_->take(segment);
+    return {0, {}};
+  }
   if (good) {
     watch(from, segment);
   } else {
@@ -354,6 +380,10 @@ void Simulation::collect_marks() {
     m.hit(Mark::corruption_found,
           parse[static_cast<std::size_t>(wire::ParseVerdict::kBadTcpChecksum)].value() +
               parse[static_cast<std::size_t>(wire::ParseVerdict::kBadIpChecksum)].value());
+  }
+  if (attacker_ != nullptr) {
+    m.hit(Mark::spoofed, attacker_->spoofs());
+    m.hit(Mark::attacked, attacker_->accepted());
   }
   if (plan_.order_seed != 0) m.hit(Mark::shuffled_order);
   if (plan_.ipv6) m.hit(Mark::ipv6);

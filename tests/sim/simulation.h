@@ -11,6 +11,7 @@
 
 #include "netlab/impairer.h"
 #include "port/mem/mem_wire.h"
+#include "sim/attacker.h"
 #include "sim/ecn_check.h"
 #include "sim/marks.h"
 #include "sim/plan.h"
@@ -57,6 +58,7 @@ class Simulation {
   void kill_who_is_due();
   bool cut(int from, const wire::TcpSegment& s);
   std::vector<SimHost*> hosts() const;
+  void attack();
   bool all_done() const;
   bool all_quiet() const;
   bool rings_are_back() const;
@@ -80,6 +82,7 @@ class Simulation {
   std::unique_ptr<SimEngine> engines_[2];
   std::unique_ptr<SimHost> client_, victim_, server_, doomed_;
   std::map<Tuple, std::uint32_t> number_of_;  ///< connections by their ports
+  std::unique_ptr<Attacker> attacker_;        ///< null: nobody attacks
   Time begun_;
   Time death_[2] = {Time::never(), Time::never()};  ///< of victim_, of doomed_
   std::size_t orphans_ = 0;  ///< connections of kOrphan: doomed_ dies when it has written theirs

@@ -66,6 +66,17 @@ class Coverage(unittest.TestCase):
         self.assertIn("no file a/y.cc", self.found("| adds | a/y.cc | Sum.Adds |"))
         self.assertIn("no proof", self.found("| adds | a/x.cc | |"))
 
+    def test_names_of_defects(self):
+        page = "| defect | test |\n|---|---|\n"
+        tree = {**self.TREE, "docs/rfc-coverage.md": self.HEAD,
+                "tests/model/CMakeLists.txt": "  toe_command_test(odd LEVEL system)\n"}
+        good = {"docs/regressions.md": page + "| **A** wrong | Sum.Adds, system.net.up, odd |\n"}
+        bad = {"docs/regressions.md": page + "| wrong | Sum.Adds, even |\n| worse | |\n"}
+        self.assertEqual(run("check_coverage", {**tree, **good}).returncode, 0)
+        found = run("check_coverage", {**tree, **bad}).stdout
+        self.assertIn("no test even", found)
+        self.assertIn("no test: | worse", found)
+
 
 class Tidy(unittest.TestCase):
     def setUp(self):
