@@ -47,7 +47,10 @@ const char* broken_invariant(const flow::ProtocolSlice& s) {
   return first_broken(rules);
 }
 
-const char* broken_invariant(const flow::ProtocolSlice& s, const ReceiveRanges& r) {
+const char* broken_invariant(const flow::ProtocolSlice& s, RecoveryPools& pools) {
+  const char* broken = broken_invariant(s);
+  if (broken != nullptr || !pools.ranges.holds(s.ranges, &s)) return broken;
+  const ReceiveRanges& r = pools.ranges.at(s.ranges);
   std::uint64_t last = s.rcv_nxt;
   for (std::uint32_t i = 0; i < r.ranges.count(); ++i) {
     const flow::Range& range = r.ranges.at(i);

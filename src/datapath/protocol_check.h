@@ -10,8 +10,8 @@ namespace toe::datapath {
 /// The first invariant that does not hold, as text; null = all hold. REQUIRES: the flow is
 /// installed and has not ended.
 const char* broken_invariant(const flow::ProtocolSlice& s);
-/// The same of its out-of-order ranges.
-const char* broken_invariant(const flow::ProtocolSlice& s, const ReceiveRanges& r);
+/// The same with its out-of-order ranges.
+const char* broken_invariant(const flow::ProtocolSlice& s, RecoveryPools& pools);
 /// What must hold of a slice and the same one earlier.
 const char* broken_progress(const flow::ProtocolSlice& before, const flow::ProtocolSlice& s);
 

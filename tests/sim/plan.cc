@@ -130,9 +130,9 @@ std::string Plan::text() const {
   static_assert(std::size(kNames) == static_cast<std::size_t>(CloseOrder::kCount));
   std::ostringstream out;
   out << "wire there " << wire[0].text() << ", back " << wire[1].text() << ", "
-      << (hostile ? "attacked, " : "") << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu << (sack ? ", SACK" : "")
-      << (ecn == control::Ecn::kRequest ? ", ECN" : "") << ", order seed " << order_seed
-      << ", rings to " << max_ring << ", " << congestion
+      << (hostile ? "attacked, " : "") << (ipv6 ? "IPv6" : "IPv4") << ", MTU " << mtu
+      << (sack ? ", SACK" : "") << (ecn == control::Ecn::kRequest ? ", ECN" : "") << ", order seed "
+      << order_seed << ", rings to " << max_ring << ", " << congestion
       << (pacing == control::Pacing::kOff ? "" : " paced") << ", connections:";
   for (const ConnectionPlan& c : connections) {
     out << ' ' << kNames[static_cast<std::size_t>(c.order)] << '/' << c.bytes;
