@@ -403,6 +403,19 @@ TEST(Rtt, IsTakenFromTheTimedSegment) {
   EXPECT_EQ(t.s.rto, millis(80) + millis(200)) << "the variance term is never below 200 ms";
 }
 
+TEST(SillyWindow, WhatWasSentLeavesAgainHoweverShort) {
+  Script t;
+  t.recv({.window = 456});
+  t.write(3000);
+  EXPECT_EQ(t.take_sent(), Sent({}));
+  t.run_to(t.s.persist_at);  // waited long enough: what fits leaves
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+456 a0"}));
+  for (int timeout = 0; timeout < 3; ++timeout) {  // and is lost
+    t.run_to(t.s.rto_at);
+    EXPECT_EQ(t.take_sent(), Sent({"A 0+456 a0"}));
+  }
+}
+
 TEST(Rtt, LongRoundTripsCountToo) {
   Script t;
   t.s.srtt = {};

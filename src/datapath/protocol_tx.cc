@@ -41,12 +41,13 @@ std::uint32_t allowed(const ProtocolSlice& s) {
 /// True when a segment shorter than mss may leave now: Nagle (RFC 9293 section 3.7.4) in
 /// Minshall's form, cork, and the sender's silly-window avoidance (section 3.8.6.2.1).
 bool short_segment_ok(const ProtocolSlice& s, std::uint32_t length) {
+  if (s.snd_nxt < s.snd_max) return true;  // sent before: waiting for more would wait for ever
   const bool all = s.snd_nxt + length == s.snd_end;
   if (s.override_sws || (all && s.fin_queued)) return true;
   if (all && s.urgent_sent && urgent_unacknowledged(s)) return true;  // as Linux
   if (!all) return length * 2 >= s.max_snd_wnd;
   if (s.cork) return false;
-  return s.nodelay || s.snd_sml <= s.snd_una || s.snd_nxt < s.snd_max;
+  return s.nodelay || s.snd_sml <= s.snd_una;
 }
 
 /// What may leave from snd_nxt on as the next segment.

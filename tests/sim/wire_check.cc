@@ -28,14 +28,14 @@ std::string WireCheck::sent(int from, const wire::TcpSegment& s) {
   Stream& in = c.stream[1 - from];
   if ((s.flags & wire::kRst) != 0) return "";
   if ((s.flags & wire::kSyn) != 0 && (!out.begun || out.isn != s.seq)) {
+    const bool again = (s.flags & wire::kAck) != 0 && out.begun;
     if ((s.flags & wire::kAck) == 0) c = {};
-    out = {};
-    in.acked = in.promised = 0;  // also where an old SYN opens it once more
+    c.again = again;
     out.begun = true;
     out.isn = s.seq;
     out.wscale = s.options.wscale;
   }
-  if (!out.begun) return "";
+  if (!out.begun || c.again) return "";
   if (const std::string wrong = order(out, s); !wrong.empty()) return wrong;
   if ((s.flags & wire::kAck) == 0 || !in.begun) return "";
   if (const std::string wrong = acknowledgement(in, s); !wrong.empty()) return wrong;

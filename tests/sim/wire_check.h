@@ -40,7 +40,8 @@ class WireCheck {
     void add(std::uint32_t begin, std::uint32_t end);
   };
   struct Connection {
-    Stream stream[2];  ///< by sending side
+    Stream stream[2];    ///< by sending side
+    bool again = false;  ///< an old SYN has opened it once more, for the server alone
   };
 
   Connection& connection(int from, const wire::TcpSegment& s) {
