@@ -169,7 +169,7 @@ void SimEngine::on_message(ClientId client, const libtoe::Packet& packet) {
   }
   if (const auto* listen = packet.as<shm::Listen>(shm::MessageType::kListen); listen != nullptr) {
     r.kind = Kind::kListen;
-    r.local_port = static_cast<std::uint16_t>(r.cookie);
+    r.local_port = r.cookie == kDoomedPort ? kDoomedPort : kServerPort;
     r.backlog = listen->backlog;
     r.options = listen->options;
   } else if (const auto* c = packet.as<shm::Connect>(shm::MessageType::kConnect); c != nullptr) {

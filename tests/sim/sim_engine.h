@@ -25,7 +25,7 @@
 
 namespace toe::sim {
 
-/// Ports of the two server processes; the descriptor of the listener is the port.
+/// Ports of the two server processes. A listener whose descriptor is kDoomedPort has that port.
 inline constexpr std::uint16_t kServerPort = 80;
 inline constexpr std::uint16_t kDoomedPort = 81;  ///< of the one that dies
 
