@@ -63,6 +63,13 @@ void take_flags(Step& t, const AppUpdate& u) {
   }
 }
 
+/// The ring holds the program back: it said so, or it waits for room. One that asks poll() before
+/// it writes never sees a full ring: it is not told of less than a third (Connection::writable).
+bool holds_back(const ProtocolSlice& s) {
+  const std::uint64_t first = std::max(std::min(s.snd_una, s.snd_end), s.snd_switch);
+  return s.tx_ring_want || (s.snd_end - first) * 3 > std::uint64_t{s.snd_ring_bytes} * 2;
+}
+
 }  // namespace
 
 bool on_app(Step& t, const AppUpdate& update) {
@@ -77,7 +84,7 @@ bool on_app(Step& t, const AppUpdate& update) {
     update_rcv_limit(s);
     s.ack_now = s.ack_now || (window_update_due(s) && s.rcv_fin == UINT64_MAX);
   }
-  if (s.tx_ring_want && !s.tx_ring_asked && s.snd_ring_bytes < 2 * std::uint64_t{s.cwnd}) {
+  if (!s.tx_ring_asked && s.snd_ring_bytes < 2 * std::uint64_t{s.cwnd} && holds_back(s)) {
     s.tx_ring_asked = true;
     t.out.events |= Outcome::kWantTxRing;
   }

@@ -310,6 +310,22 @@ TEST(TxRing, AnApplicationThatFillsTheRingIsOfferedALargerOne) {
   EXPECT_EQ(t.events & Outcome::kWantTxRing, 0) << "asked once";
 }
 
+// A program that asks poll() first and writes pieces of less than a third never finds it full.
+TEST(TxRing, SoIsOneThatWaitsForRoom) {
+  Script t;
+  t.write(10'000);
+  EXPECT_EQ(t.events & Outcome::kWantTxRing, 0);
+  t.write(1000);
+  EXPECT_NE(t.events & Outcome::kWantTxRing, 0);
+}
+
+TEST(TxRing, NotWhereTheWindowIsNoLarger) {
+  Script t;
+  t.s.cwnd = 8 * kTestMss;
+  t.write(16'000, shm::kWantTxRing);
+  EXPECT_EQ(t.events & Outcome::kWantTxRing, 0);
+}
+
 TEST(TxRing, TheSwitchFreesRoomAtOnce) {
   Script t;
   t.write(16384);
