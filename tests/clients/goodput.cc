@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <future>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -101,11 +102,16 @@ void run_until(std::vector<Flow>& flows, const Options& options, std::uint64_t e
 nlohmann::json measure(const Options& options) {
   raise_fd_limit();
   std::vector<Flow> flows;
+  std::vector<std::future<Fd>> opening;  // all at once: one round trip, not one for each
   const std::uint64_t start = now_ns();
   for (const std::string& target : options.connect) {
     const Endpoint server = parse_endpoint(target);
-    for (std::uint64_t i = 0; i < options.flows; ++i) flows.push_back({open_flow(server, options)});
+    for (std::uint64_t i = 0; i < options.flows; ++i) {
+      opening.push_back(std::async(std::launch::async,
+                                   [&options, server] { return open_flow(server, options); }));
+    }
   }
+  for (std::future<Fd>& fd : opening) flows.push_back({fd.get()});
   const auto after = [start](double seconds) {
     return start + static_cast<std::uint64_t>(seconds * 1e9);
   };
