@@ -55,8 +55,7 @@ struct Call {
   /// Another thread has closed the socket; its line may be another connection's by now. close()
   /// itself waits for what was sent, and no thread else can.
   bool over() const {
-    const bool closed = socket.fds.load(std::memory_order_relaxed) == 0;
-    if (closed && want != Want::kDrained) return true;
+    if (socket.closed() && want != Want::kDrained) return true;
     return want != Want::kAcceptable &&  // the kernel's side lives on
            line_of(socket, want).generation.load(std::memory_order_relaxed) != use;
   }

@@ -41,15 +41,42 @@ TEST(IoCursor, WalksOverBuffersAndEmptyOnes) {
 TEST(FdTable, CountsNamesOfAFile) {
   FdTable::start();
   File file(Role::kFresh);
-  ASSERT_TRUE(FdTable::set(40, &file));
-  ASSERT_TRUE(FdTable::set(41, &file));
-  EXPECT_EQ(file.fds, 2u);
+  File* former = nullptr;
+  file.open();
+  ASSERT_TRUE(FdTable::set(40, &file, former));
+  ASSERT_TRUE(file.hold());
+  ASSERT_TRUE(FdTable::set(41, &file, former));
+  EXPECT_EQ(former, nullptr);
   EXPECT_EQ(FdTable::get(41), &file);
   EXPECT_GE(FdTable::end(), 42);
   EXPECT_EQ(FdTable::clear(40), &file);
+  EXPECT_FALSE(file.drop());
   EXPECT_EQ(FdTable::clear(40), nullptr);
   EXPECT_EQ(FdTable::get(40), nullptr);
-  FdTable::clear(41);
+  EXPECT_EQ(FdTable::clear(41), &file);
+  EXPECT_TRUE(file.drop());
+}
+
+// A thread that duplicates a descriptor while another closes it.
+TEST(FdTable, AFileThatIsClosedGetsNoFurtherNumber) {
+  File file(Role::kFresh);
+  file.open();
+  ASSERT_TRUE(file.drop());
+  EXPECT_TRUE(file.closed());
+  EXPECT_FALSE(file.hold());
+  EXPECT_TRUE(file.closed());
+}
+
+// Two threads that change what one number names: nothing may stay open for ever.
+TEST(FdTable, TellsWhatANumberNamedBefore) {
+  FdTable::start();
+  File one(Role::kFresh);
+  File other(Role::kFresh);
+  File* former = nullptr;
+  ASSERT_TRUE(FdTable::set(42, &one, former));
+  ASSERT_TRUE(FdTable::set(42, &other, former));
+  EXPECT_EQ(former, &one);
+  EXPECT_EQ(FdTable::clear(42), &other);
 }
 
 TEST(FdTable, NumbersOutOfRangeAreNobodys) {
@@ -57,7 +84,8 @@ TEST(FdTable, NumbersOutOfRangeAreNobodys) {
   File file(Role::kFresh);
   EXPECT_EQ(FdTable::get(-1), nullptr);
   EXPECT_EQ(FdTable::get(1 << 30), nullptr);
-  EXPECT_FALSE(FdTable::set(1 << 30, &file));
+  File* former = nullptr;
+  EXPECT_FALSE(FdTable::set(1 << 30, &file, former));
   EXPECT_EQ(FdTable::clear(-1), nullptr);
 }
 

@@ -153,6 +153,7 @@ int Epoll::take_ready(std::span<epoll_event> out) {
 int Epoll::control(int op, Socket& socket, int fd, epoll_event* event) {
   if (op != EPOLL_CTL_DEL && !may_be_mapped(event)) return -EFAULT;
   MutexLock lock(socket.items_mutex);
+  if (socket.closed()) return -EBADF;  // by another thread; drop_items() has been or waits here
   EpollItem* item = socket.items;
   while (item != nullptr && (item->epoll != this || item->fd != fd)) item = item->socket_next;
   switch (op) {
@@ -183,16 +184,20 @@ int Epoll::add(Socket& socket, int fd, const epoll_event& event) {
   item->events = event.events;
   item->data = event.data;
   item->in_kernel = in_kernel;
-  item->socket_next = socket.items;
-  socket.items = item;
   bool watched = true;
   {
     MutexLock lock(mutex_);
+    if (closed()) {  // by another thread; close_all() has been or waits here
+      delete item;
+      return -EBADF;
+    }
     item->all_next = all_;
     if (all_ != nullptr) all_->all_prev = item;
     all_ = item;
     if (socket.offloaded()) watched = watch(*item);
   }
+  item->socket_next = socket.items;
+  socket.items = item;
   if (!watched && !in_kernel) {
     remove(item);
     return -ENOSPC;  // the engine has no context left: as when the kernel's watch limit is hit
@@ -306,6 +311,7 @@ Epoll* Epoll::make(int fd) {
   epoll->since_kernel_ = 0;
   epoll->idle_since_ns_.store(-1);
   epoll->exposed_.store(false);
+  epoll->open();
   return epoll;
 }
 

@@ -26,11 +26,10 @@ void FdTable::start() {
   size_ = size;
 }
 
-bool FdTable::set(int fd, File* file) {
+bool FdTable::set(int fd, File* file, File*& former) {
   const auto index = static_cast<unsigned>(fd);
   if (index >= size_) return false;
-  file->fds.fetch_add(1, std::memory_order_relaxed);
-  slots_[index].store(file, std::memory_order_release);
+  former = slots_[index].exchange(file, std::memory_order_acq_rel);
   int used = used_.load(std::memory_order_relaxed);
   while (used <= fd && !used_.compare_exchange_weak(used, fd + 1, std::memory_order_acq_rel)) {
   }

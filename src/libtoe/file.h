@@ -25,9 +25,24 @@ class File {
     return role == Role::kConnection || role == Role::kListener;
   }
 
-  std::atomic<std::uint32_t> fds{0};  ///< fd numbers that name it
+  /// For one more fd number. False when the last one has gone: the File is another's soon, or is
+  /// already.
+  bool hold() {
+    std::uint32_t held = fds_.load(std::memory_order_relaxed);
+    while (held != 0) {
+      if (fds_.compare_exchange_weak(held, held + 1, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+  /// True when that was the last fd number: the caller gives the File up.
+  bool drop() { return fds_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  /// No fd number names it any more.
+  bool closed() const { return fds_.load(std::memory_order_acquire) == 0; }
+  /// Fresh from the pool, for its first fd number. REQUIRES: closed().
+  void open() { fds_.store(1, std::memory_order_release); }
 
  private:
+  std::atomic<std::uint32_t> fds_{0};  ///< fd numbers that name it
   std::atomic<Role> role_;
 };
 
@@ -42,8 +57,9 @@ class FdTable {
     const auto index = static_cast<unsigned>(fd);
     return index < size_ ? slots_[index].load(std::memory_order_acquire) : nullptr;
   }
-  /// False when the number is beyond the table: the kernel keeps such a socket.
-  static bool set(int fd, File* file);
+  /// `fd` names `file` from now on, which is held for it; `former` is what it named before, for the
+  /// caller to drop. False when the number is beyond the table: the kernel keeps such a socket.
+  static bool set(int fd, File* file, File*& former);
   /// Forgets the number; returns what it named.
   static File* clear(int fd);
   /// Numbers to visit when looking at all entries: [0, end).

@@ -52,7 +52,7 @@ int leave_to_kernel(Socket& socket, int fd, const char* call, shm::KernelReason 
   // A listener is offered again when an engine comes; anything else is the kernel's for good.
   if (socket.role() == Role::kFresh && std::strcmp(call, "connect") == 0) {
     drop_items(socket);
-    if (FdTable::clear(fd) == &socket && socket.fds.fetch_sub(1) == 1) Socket::recycle(&socket);
+    forget_fd(fd);
   }
   return 0;
 }
@@ -161,7 +161,7 @@ int make_placeholder(int family, int flags, std::uint64_t& cookie) {
   return fd;
 }
 
-int accept_from_engine(Socket& listening, int flags) {
+int accept_from_engine(Socket& listening, sockaddr* address, socklen_t* length, int flags) {
   Attachment* attachment = listening.attachment.load(std::memory_order_acquire);
   if (attachment == nullptr || !listening.listener.ready()) return -EAGAIN;
   std::uint64_t cookie = 0;
@@ -178,8 +178,9 @@ int accept_from_engine(Socket& listening, int flags) {
   socket->become_connection(*attachment, listening.listener.lane().segment(), *line);
   std::memcpy(socket->congestion, listening.congestion, sizeof(socket->congestion));
   listening.listener.accept(*line, cookie);
-  if (!FdTable::set(fd, socket)) {  // beyond the table: cannot be served
-    socket->connection.close(true);
+  // Before it has a number: with one, any thread may close it.
+  if (address != nullptr) socket_name(*socket, true, address, length);
+  if (!name_file(fd, *socket)) {
     libc().close(fd);
     return -EMFILE;
   }
@@ -199,10 +200,7 @@ int accept_once(Socket& socket, int fd, sockaddr* address, socklen_t* length, in
     const int accepted = accept_from_kernel(fd, address, length, flags);
     if (accepted != -EAGAIN) return accepted;
   }
-  const int accepted = accept_from_engine(socket, flags);
-  if (accepted >= 0 && address != nullptr) {
-    socket_name(*offloaded_socket(accepted), true, address, length);
-  }
+  const int accepted = accept_from_engine(socket, address, length, flags);
   if (accepted != -EAGAIN || kernel_first) return accepted;
   return accept_from_kernel(fd, address, length, flags);
 }
@@ -241,13 +239,29 @@ void close_socket(Socket& socket) {
   Socket::recycle(&socket);
 }
 
+void drop(File& file) {
+  if (!file.drop()) return;
+  if (file.role() == Role::kEpoll) {
+    static_cast<Epoll&>(file).close_all();
+  } else {
+    close_socket(static_cast<Socket&>(file));
+  }
+}
+
 }  // namespace
+
+bool name_file(int fd, File& file) {
+  File* former = nullptr;
+  const bool named = FdTable::set(fd, &file, former);
+  if (!named) drop(file);
+  // Closed behind our back by a raw system call, or two threads have changed the number at a time.
+  if (former != nullptr) drop(*former);
+  return named;
+}
 
 Socket* track(int fd, int family) {
   Socket* socket = Socket::make(family);
-  if (FdTable::set(fd, socket)) return socket;
-  Socket::recycle(socket);
-  return nullptr;
+  return name_file(fd, *socket) ? socket : nullptr;
 }
 
 void note_socket(int fd, int domain, int type, int protocol) {
@@ -327,19 +341,14 @@ int socket_shutdown(Socket& socket, int fd, int how) {
 
 void forget_fd(int fd) {
   if (FdTable::get(fd) == nullptr || !Runtime::get().own_process()) return;
-  File* file = FdTable::clear(fd);
-  if (file == nullptr || file->fds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  if (file->role() == Role::kEpoll) {
-    static_cast<Epoll*>(file)->close_all();
-    return;
-  }
-  close_socket(*static_cast<Socket*>(file));
+  if (File* file = FdTable::clear(fd); file != nullptr) drop(*file);
 }
 
 void note_dup(int from, int to) {
   File* file = FdTable::get(from);
-  if (file == nullptr || !Runtime::get().own_process() || !FdTable::set(to, file)) return;
-  follow_standard_stream(to);
+  if (file == nullptr || !Runtime::get().own_process()) return;
+  if (!file->hold()) return;  // another thread has closed `from` since
+  if (name_file(to, *file)) follow_standard_stream(to);
 }
 
 int socket_name(const Socket& socket, bool remote, sockaddr* address, socklen_t* length) {

@@ -12,6 +12,9 @@ namespace toe::libtoe {
 /// The call is libc's business.
 inline constexpr int kLeaveToKernel = 1;
 
+/// `fd` names `file`, which is held for it, from now on. False when the number is beyond the table:
+/// `file` is given up.
+bool name_file(int fd, File& file);
 /// A socket(2) of the program has returned `fd`.
 void note_socket(int fd, int domain, int type, int protocol);
 /// A TCP socket of unknown history (received, inherited): tracked as if fresh.

@@ -52,6 +52,7 @@ Socket* Socket::make(int family) {
   reset(*socket);
   socket->family = family;
   socket->set_role(Role::kFresh);
+  socket->open();
   return socket;
 }
 

@@ -39,7 +39,8 @@ struct SocketSettings {
 class Socket : public File {
  public:
   Socket() : File(Role::kFresh) {}
-  /// A blank socket from the pool; give it back with recycle() when no fd names it.
+  /// A blank socket from the pool, held for its first fd; give it back with recycle() when it has
+  /// been dropped by the last one.
   static Socket* make(int family);
   static void recycle(Socket* socket);
   /// Around fork: the child must not find the pool half changed.

@@ -36,6 +36,7 @@ constexpr OddProgram kPrograms[] = {
     {"odd_limits", odd_limits},
     {"odd_no_numbers", odd_no_numbers},
     {"odd_chaos", odd_chaos},
+    {"odd_closed_while_shared", odd_closed_while_shared},
     {"odd_oneshot_threads", odd_oneshot_threads},
     {"odd_closed_under_reader", odd_closed_under_reader},
     {"odd_forked_epoll", odd_forked_epoll},

@@ -1,6 +1,7 @@
 // Threads and processes that share descriptors and get in each other's way.
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -125,6 +126,44 @@ void odd_chaos(const Addresses& at) {
     for (unsigned i = 0; i < 6; ++i) threads.emplace_back([&, i] { chaos.run(i + 1, until); });
     for (std::thread& thread : threads) thread.join();
   }
+  // And everything still works.
+  const Ends ends = connect_pair(at);
+  note("write", ::write(ends.client, "fine", 4));
+  char bytes[9];
+  note("read", ::recv(ends.server, bytes, 4, MSG_WAITALL));
+  close_both(ends);
+}
+
+// A descriptor gets further numbers and is watched while another thread closes it.
+void odd_closed_while_shared(const Addresses& at) {
+  constexpr int kSockets = 60'000;  // opened and closed; a few hundred are enough to find a defect
+  constexpr int kFirstNumber = 100;
+  const int epoll = ::epoll_create1(0);
+  std::atomic<int> shared{-1};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, number = kFirstNumber + i] {
+      while (!stop.load()) {
+        const int fd = shared.load();
+        if (fd < 0) continue;
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLOUT;
+        ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+        if (::dup2(fd, number) == number) ::close(number);
+      }
+    });
+  }
+  const long until = now_ms() + 10'000;
+  for (int i = 0; i < kSockets && now_ms() < until; ++i) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    shared.store(fd);
+    if (i % 64 == 0) ::sched_yield();
+    ::close(fd);
+  }
+  stop.store(true);
+  for (std::thread& thread : threads) thread.join();
+  ::close(epoll);
   // And everything still works.
   const Ends ends = connect_pair(at);
   note("write", ::write(ends.client, "fine", 4));

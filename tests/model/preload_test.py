@@ -13,6 +13,7 @@ import difflib
 import functools
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ def run(name, port, address, env):
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
         output, code = done.stdout + done.stderr, done.returncode
+        if code < 0:
+            output += f"\nkilled by {signal.Signals(-code).name}"
     except subprocess.TimeoutExpired as e:
         output, code = str(e.stdout) + str(e.stderr) + "\ntimed out", 1
     return code == 0 and "ok " + name in output, output, time.monotonic() - started
@@ -69,6 +72,11 @@ class Engine:
         self.process.wait()
         return text
 
+    def died(self):
+        """What to report of an engine that did not end well; "" for one that did."""
+        code = self.process.returncode
+        return f"\nthe fake engine ended with {code}" if code != 0 else ""
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -79,6 +87,8 @@ def with_engine(name, port, slowness=1):
         engine = Engine(folder, slowness)
         good, output, seconds = run(name, port, "10.9.9.9", preload(folder))
         counters = engine.counters()
+        if good and engine.died():
+            good, output = False, output + engine.died()
         if good and name != "refused" and "accepts=0 " in counters:
             good, output = False, output + "\nnot offloaded: " + counters
         if good and slowness > 1 and ("rx_switches=0" in counters or "tx_switches=0" in counters):
@@ -134,7 +144,8 @@ def with_both(name, port):
     difference = list(difflib.unified_diff(plain.splitlines(), ours.splitlines(), "kernel",
                                            "libtoe", lineterm=""))
     offloaded = "accepts=0 " not in counters
-    output = "\n".join(difference) + ("" if offloaded else "\nnot offloaded")
+    output = "\n".join(difference) + ("" if offloaded else "\nnot offloaded") + engine.died()
+    good = good and not engine.died()
     if not (plain_good and good):
         output += f"\nended: kernel {plain_good}, libtoe {good}\n" + ours[-2000:]
     return (plain_good and good and offloaded and not difference, output,

@@ -152,7 +152,7 @@ TEST_F(SocketLayer, ThreadsShareOneEpollInstance) {
   served.socket().settings.nonblocking = true;
   const int real = ::epoll_create1(EPOLL_CLOEXEC);
   Epoll* epoll = Epoll::make(real);
-  FdTable::set(real, epoll);
+  name_file(real, *epoll);
   epoll_event event{};
   event.events = EPOLLIN | EPOLLONESHOT;
   ASSERT_EQ(epoll->control(EPOLL_CTL_ADD, served.socket(), served.get(), &event), 0);

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include "libtoe/epoll.h"
+#include "libtoe/open.h"
 #include "libtoe/polling.h"
 #include "libtoe/preload/preload.h"
 #include "libtoe/user_memory.h"
@@ -49,7 +50,9 @@ Epoll* epoll_at(int fd) {
 }
 
 int note_epoll(int fd) {
-  if (fd >= 0 && toe::libtoe::Runtime::get().own_process()) FdTable::set(fd, Epoll::make(fd));
+  if (fd >= 0 && toe::libtoe::Runtime::get().own_process()) {
+    toe::libtoe::name_file(fd, *Epoll::make(fd));
+  }
   return fd;
 }
 
