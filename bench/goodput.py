@@ -8,6 +8,7 @@ import statistics
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import incast  # noqa: E402
 from rig import FLEXTOE, LINUX, Void, netns  # noqa: E402
 
 OURS, KERNELS = 7001, 7002  # ports of the two servers
@@ -18,7 +19,7 @@ HARM = {"0.01 % loss": "loss=0.01%", "0.1 % loss": "loss=0.1%", "1 % loss": "los
         "3 % loss": "loss=3%", "5 % reordered": "reorder=5%"}
 ROUND_TRIPS = (20, 100)  # ms
 FLOWS = {1: (2.5, 4.0), 64: (1.5, 2.5)}  # seconds of a run, by round trip
-FAIR_MBIT, FAIR_WARMUP, FAIR_SECONDS = 100, 3.0, 6.0
+FAIR_MBIT, FAIR_WARMUP, FAIR_SECONDS = 100, 8.0, 10.0
 FAIR = {"2 flows": (2, 0), "8 flows": (8, 0), "64 flows": (64, 0), "4 and 4 of Linux": (4, 4)}
 
 
@@ -133,9 +134,10 @@ def measured(settings):
         found = {"points": {}, "fair": {}}
         measure_points(pair, settings, found["points"])
         measure_fairness(pair, settings, found["fair"])
-        return found
     finally:
         pair.close()
+    found["incast"] = incast.measured(settings)
+    return found
 
 
 def ratio(found, key):
@@ -178,4 +180,4 @@ def table(found):
         jain, share = (statistics.median(column) for column in zip(*runs))
         lines.append(f"- {name}: {jain:.3f}" + (f"; ours have {share * 100:.0f} % of the bytes"
                                                 if FAIR[name][1] else ""))
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *incast.lines(found["incast"])])

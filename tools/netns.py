@@ -191,8 +191,15 @@ class Namespace:
 
     def tcp_counters(self):
         """The Tcp line of /proc/net/snmp by name."""
-        with self.inside(), open("/proc/thread-self/net/snmp") as file:
-            names, values = [line.split()[1:] for line in file if line.startswith("Tcp:")]
+        return self._counters("snmp", "Tcp:")
+
+    def tcp_ext_counters(self):
+        """The TcpExt line of /proc/net/netstat by name."""
+        return self._counters("netstat", "TcpExt:")
+
+    def _counters(self, name, start):
+        with self.inside(), open(f"/proc/thread-self/net/{name}") as file:
+            names, values = [line.split()[1:] for line in file if line.startswith(start)]
         return dict(zip(names, map(int, values)))
 
     def sockets(self):
