@@ -1,5 +1,6 @@
 """Incast: sixteen flows that begin at once and meet in one short queue. DCTCP needs its own echo at
-the receiver, so engines are at both ends; Linux, for comparison, has CUBIC at both ends and no marks.
+the receiver, so engines are at both ends; Linux, for comparison, has CUBIC at both ends and no
+marks.
 """
 import json
 import os
