@@ -37,9 +37,10 @@ class Incast:
             else:
                 for side in (self.lab.server, self.lab.client):
                     side.run(["sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1",
-                              "net.ipv4.tcp_congestion_control=cubic"])
+                              "net.ipv4.tcp_congestion_control=reno"])
             server = [*self._before(), netns.client_program("bulk"), "--serve",
-                      f"{netns.SERVER}:{PORT}"]
+                      f"{netns.SERVER}:{PORT}",
+                      *([] if self.engines else ["--congestion", "cubic"])]
             self.lab.server.wait_listening(self.lab.server.start(server), PORT)
         except BaseException:
             self.lab.close()

@@ -142,9 +142,20 @@ bool reduce(Step& t) {
   return reduced;
 }
 
+/// The most that may leave in one burst where a window opens at once, as in the first round trip
+/// (RFC 6928).
+constexpr std::uint64_t kBurstSegments = 10;
+
+/// `cwnd`, or less of it where too little is in flight: slow start, clocked by acknowledgements,
+/// leads there then (RFC 6582 section 3.2 step 3, RFC 4015 section 3.2 step 8).
+std::uint32_t without_burst(const ProtocolSlice& s, std::uint32_t cwnd) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(cwnd, flight(s) + kBurstSegments * s.mss));
+}
+
 void leave_recovery(Step& t) {
   ProtocolSlice& s = t.s;
-  s.cwnd = s.cc.ssthresh;
+  s.cwnd = without_burst(s, s.cc.ssthresh);
   s.ca_state = CaState::kOpen;
   s.cwnd_acked = 0;
   rack_on_recovered(s.loss.rack);
@@ -192,8 +203,7 @@ void undo(Step& t) {
     s.loss.rack.reordering = true;
     t.counters.reorderings.add();
   }
-  s.cwnd = std::max(s.cwnd, before.cwnd);
-  s.cc.ssthresh = std::max(s.cc.ssthresh, before.ssthresh);
+  s.cc.ssthresh = std::max({s.cc.ssthresh, before.ssthresh, before.cwnd});
   s.ca_state = CaState::kOpen;
   s.recover = s.snd_una;
   s.rexmit_end = 0;
@@ -206,6 +216,7 @@ void undo(Step& t) {
     board.unlose();
     note_board(s, board);
   }
+  s.cwnd = std::max(s.cwnd, without_burst(s, before.cwnd));
   t.out.events |= Outcome::kUndo;
 }
 
