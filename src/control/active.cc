@@ -31,13 +31,15 @@ void Control::Impl::on_connect(const Request& r) {
   const bool twice =
       known != conn_by_cookie.end() && conns[known->second].state != Conn::State::kEnded;
   if (twice) return refuse(r.client, r.tag, shm::KernelReason::kInternal, EALREADY);
-  const bool full = stopping || busy() || users[client->uid].flows >= options.max_flows_per_user;
+  const bool full = stopping || busy() || !may_connect(client->uid);
   const std::uint32_t id = full ? kNil : new_attempt();
   if (id == kNil) return refuse(r.client, r.tag, shm::KernelReason::kLimit, 0);
   Attempt& a = attempts[id];
   a.state = Attempt::State::kWaitMark;
   a.active = true;
   a.client = r.client;
+  a.uid = client->uid;
+  ++users[a.uid].connecting;
   a.tag = r.tag;
   a.cookie = r.cookie;
   a.options = r.options;
@@ -46,6 +48,18 @@ void Control::Impl::on_connect(const Request& r) {
   if (a.route == kNil) return fail_connect(id, 0, shm::KernelReason::kLimit);
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + kPatience);
   go_on_active(id);
+}
+
+bool Control::Impl::may_connect(std::uint32_t uid) {
+  const auto found = users.find(uid);
+  if (found == users.end()) return true;
+  const User& user = found->second;
+  if (user.flows < options.max_flows_per_user &&
+      user.connecting < options.max_connecting_per_user) {
+    return true;
+  }
+  counters.user_limits.fetch_add(1, std::memory_order_relaxed);
+  return false;
 }
 
 void Control::Impl::go_on_active(std::uint32_t id) {

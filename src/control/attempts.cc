@@ -49,6 +49,10 @@ void Control::Impl::drop_attempt(std::uint32_t id) {
     port_uses.remove(a.key.local, a.key.local_port);
   }
   if (a.has_port) pools[a.pool].give_back(a.key.local_port);
+  if (a.active) {
+    --users[a.uid].connecting;
+    settle_user(a.uid);
+  }
   a.state = Attempt::State::kFree;
   free_attempts.push_back(id);
 }

@@ -121,7 +121,10 @@ void Control::Impl::on_conn_over(std::uint32_t id) {
     }
   }
   if (c.route != kNil) routes.release(c.route);
-  if (c.orphan) --orphan_count;
+  if (c.orphan) {
+    --orphan_count;
+    --users[c.uid].orphans;
+  }
   timers.cancel(id);
   --live_conns;
   c.route = kNil;
@@ -139,18 +142,18 @@ void Control::Impl::free_conn_line(std::uint32_t id) {
     free_ring(segment, c.uid, *ring);
   }
   segment.free_line(c.line);
-  const auto known = conn_by_cookie.find(c.cookie);
-  if (known != conn_by_cookie.end() && known->second == id) conn_by_cookie.erase(known);
-  give_back_user(c.uid);
+  forget_cookie(id);
+  --users[c.uid].flows;
+  settle_user(c.uid);
   c.state = Conn::State::kFree;
   free_conns.push_back(id);
   check_segment(c.segment);
 }
 
-void Control::Impl::give_back_user(std::uint32_t uid) {
+// A user without anything is forgotten.
+void Control::Impl::settle_user(std::uint32_t uid) {
   const auto user = users.find(uid);
-  TOE_CHECK(user != users.end() && user->second.flows > 0);
-  if (--user->second.flows == 0 && user->second.ring_bytes == 0) users.erase(user);
+  if (user != users.end() && user->second.has_nothing()) users.erase(user);
 }
 
 // Once per round trip at most, and on the rare events: the algorithm gives new parameters.

@@ -111,7 +111,8 @@ bool Control::Impl::quiet() const {
 
 bool Control::Impl::empty() const {
   return quiet() && free_conns.size() == conns.size() && orphan_count == 0 && returning == 0 &&
-         conn_by_cookie.empty() && more_holders.empty() && index.empty() && clients.empty() &&
+         conn_by_cookie.empty() && claimed_cookies.empty() && more_holders.empty() &&
+         index.empty() && clients.empty() &&
          std::all_of(pools.begin(), pools.end(), [](const auto& p) { return p.in_use() == 0; });
 }
 

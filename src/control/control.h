@@ -42,6 +42,8 @@ struct Options {
   std::uint32_t max_flows = kDefaultMaxFlows;
   std::uint32_t max_flows_per_user = 32768;  ///< one user cannot take all records
   std::uint64_t max_ring_bytes_per_user = 2ull << 30;
+  std::uint32_t max_connecting_per_user = 8192;  ///< half of the half-open connections
+  std::uint32_t max_listeners_per_user = kMaxListeners / 2;
   std::uint32_t initial_ring_bytes = 16 * 1024;
   std::uint32_t max_rx_ring_bytes = 4 << 20;  ///< autotuning bound without SO_RCVBUF
   std::uint32_t max_tx_ring_bytes = 4 << 20;
@@ -57,7 +59,8 @@ struct Options {
   std::uint32_t retries2 = 15;    ///< give-up, as Linux tcp_retries2
   Nanos fin_wait2 = seconds(60);  ///< orphans only, as Linux tcp_fin_timeout
   std::uint32_t max_orphans = 8192;
-  bool sack = true;  ///< offer and take SACK (RFC 2018)
+  std::uint32_t max_orphans_per_user = 4096;  ///< or one user's would end those of others
+  bool sack = true;                           ///< offer and take SACK (RFC 2018)
   Ecn ecn = Ecn::kAccept;
   char congestion[16] = "cubic";
   CongestionSettings cc;
@@ -112,6 +115,7 @@ struct Dump {
   X(fast_retransmits) \
   X(orphans) \
   X(misbehaved) \
+  X(user_limits) \
   X(accepts) \
   X(ring_grown) \
   X(ring_refused) \

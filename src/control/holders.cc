@@ -58,6 +58,37 @@ void Control::Impl::dequeue(std::uint32_t id) {
   c.listener = kNil;
 }
 
+// False: another connection of this user has the cookie, or a socket that was shown.
+bool Control::Impl::claim_cookie(std::uint32_t id, std::uint64_t cookie, std::uint32_t uid) {
+  if (conn_by_cookie.count(cookie) != 0 || listener_by_cookie.count(cookie) != 0) return false;
+  if (!claimed_cookies.emplace(ClaimedCookie{cookie, uid}, id).second) return false;
+  Conn& c = conns[id];
+  c.cookie = cookie;
+  c.cookie_uid = uid;
+  c.verified = false;
+  return true;
+}
+
+// The connection whose socket a process of `uid` shows; kNil: none. What was claimed counts for the
+// same user only.
+std::uint32_t Control::Impl::find_cookie(std::uint64_t cookie, std::uint32_t uid) const {
+  const auto shown = conn_by_cookie.find(cookie);
+  if (shown != conn_by_cookie.end()) return shown->second;
+  const auto claimed = claimed_cookies.find({cookie, uid});
+  return claimed == claimed_cookies.end() ? kNil : claimed->second;
+}
+
+void Control::Impl::forget_cookie(std::uint32_t id) {
+  const Conn& c = conns[id];
+  if (!c.verified) {
+    const auto claimed = claimed_cookies.find({c.cookie, c.cookie_uid});
+    if (claimed != claimed_cookies.end() && claimed->second == id) claimed_cookies.erase(claimed);
+    return;
+  }
+  const auto shown = conn_by_cookie.find(c.cookie);
+  if (shown != conn_by_cookie.end() && shown->second == id) conn_by_cookie.erase(shown);
+}
+
 // A process took the connection from an accept ring.
 void Control::Impl::on_hold(const flow::Event& e) {
   const Segment* segment = segment_of(index_of(e.segment));
@@ -73,7 +104,8 @@ void Control::Impl::on_hold(const flow::Event& e) {
       shm::make_claim(segment->line_use(e.line).generation, e.slot + 1)) {
     return drop_client(e.client, "accepted a connection that it had not claimed");
   }
-  if (live_client(e.client) == nullptr) {  // died right after accept
+  const Client* client = live_client(e.client);
+  if (client == nullptr) {  // died right after accept
     dequeue(use.record);
     return on_unheld(use.record, false);
   }
@@ -82,12 +114,9 @@ void Control::Impl::on_hold(const flow::Event& e) {
     return drop_client(e.client, "accepted from a listener that it does not hold");
   }
   const std::uint64_t cookie = line.cookie.load(std::memory_order_acquire);
-  if (cookie != 0 && (conn_by_cookie.count(cookie) != 0 || listener_by_cookie.count(cookie) != 0)) {
+  if (cookie != 0 && !claim_cookie(use.record, cookie, client->uid)) {
     return drop_client(e.client, "claimed the cookie of another socket");
   }
-  if (cookie != 0) conn_by_cookie.emplace(cookie, use.record);
-  c.cookie = cookie;
-  c.verified = false;
   dequeue(use.record);
   add_holder(use.record, e.client);
   counters.accepts.fetch_add(1, std::memory_order_relaxed);
@@ -123,9 +152,12 @@ void Control::Impl::on_unheld(std::uint32_t id, bool reset) {
   }
   if (c.orphan || c.aborting) return;
   counters.orphans.fetch_add(1, std::memory_order_relaxed);
-  if (orphan_count >= options.max_orphans) return abort_conn(id, ECONNABORTED, true);
+  User& user = users[c.uid];
+  const bool many = user.orphans >= options.max_orphans_per_user;
+  if (many || orphan_count >= options.max_orphans) return abort_conn(id, ECONNABORTED, true);
   c.orphan = true;
   ++orphan_count;
+  ++user.orphans;
   flow::Command command = make_command(flow::Command::Kind::kOrphan);
   command.flow = FlowId{id};
   command.reset = reset;

@@ -79,6 +79,35 @@ TEST_F(HoldersTest, ClaimedCookieCountsForTheSameUserOnly) {
   EXPECT_EQ(show(2, 4711).kind, shm::ShownKind::kKernel);
 }
 
+// SO_COOKIEs are small numbers in order: a program can say in advance that it has one that another
+// user's socket will get.
+TEST_F(HoldersTest, AForgedCookieIsInNobodyElsesWay) {
+  serve();
+  join(2, 2, 2000);
+  Request other = listen_request(2, 600, IpAddr::v4(0, 0, 0, 0));
+  other.local_port = 81;
+  listen(other);
+  const auto forged = establish(40000, 1000, 81);
+  const std::uint32_t slot = context(2, 2);
+  accept(2, slot, forged, 9001);  // the cookies of sockets to come of user 1000
+  accept(2, slot, establish(40001, 1000, 81), 901);
+  ASSERT_TRUE(world.dropped.empty());
+  const auto honest = establish(40002);
+  accept(1, context(1, 1), honest, 9001);
+  request(connect_request(1, 901));
+  held_port(50000);
+  EXPECT_EQ(last_reply().type(), MessageType::kConnecting);
+  EXPECT_TRUE(world.dropped.empty()) << "a forged cookie ended the program that has the socket";
+  // Whoever shows the socket gets its connection, and not the forger's.
+  join(3, 3);
+  const auto entry = show(3, 9001);
+  EXPECT_EQ(entry.segment_id, 1u);
+  EXPECT_EQ(entry.line, line_of(honest));
+  // The forger shows no socket, but if it could: its own connection at most.
+  EXPECT_EQ(show(2, 9001).line, line_of(forged));
+  EXPECT_EQ(show(2, 9001).segment_id, 2u);
+}
+
 TEST_F(HoldersTest, ClaimingAnothersCookieOrConnectionEndsTheClient) {
   serve();
   const std::uint32_t slot = context(1, 1);
@@ -344,7 +373,20 @@ class LimitsTest : public ControlTest {
   static Options tight() {
     Options o = small_options();
     o.max_flows_per_user = 2;
+    o.max_connecting_per_user = 3;
+    o.max_listeners_per_user = 2;
+    o.max_orphans_per_user = 1;
     return o;
+  }
+  bool listens(std::uint32_t client, std::uint64_t cookie, std::uint16_t port) {
+    Request r = listen_request(client, cookie, IpAddr::v4(0, 0, 0, 0));
+    r.local_port = port;
+    listen(r);
+    return last_reply().type() == MessageType::kListening;
+  }
+  KernelReason refusal() {
+    return last_reply().type() == MessageType::kRefused ? last_reply().as<shm::Refused>().reason
+                                                        : KernelReason::kNone;
   }
   LimitsTest() : ControlTest(tight()) {}
 };
@@ -359,6 +401,66 @@ TEST_F(LimitsTest, OneUserCannotTakeAllRecords) {
   EXPECT_EQ(control->counters().syn_dropped_limit, 1u);
   request(connect_request(1, 901));
   EXPECT_EQ(last_reply().as<shm::Refused>().reason, KernelReason::kLimit);
+  EXPECT_EQ(control->counters().user_limits, 2u);
+}
+
+TEST_F(LimitsTest, OneUserCannotTakeAllListeners) {
+  join(1, 1);
+  join(2, 2);
+  join(3, 3, 2000);
+  EXPECT_TRUE(listens(1, 500, 80));
+  EXPECT_TRUE(listens(2, 501, 81));
+  EXPECT_FALSE(listens(1, 502, 82));
+  EXPECT_EQ(refusal(), KernelReason::kLimit);
+  EXPECT_TRUE(listens(3, 503, 83)) << "another user";
+  leave(2);
+  EXPECT_TRUE(listens(1, 504, 84)) << "what is given back can be had again";
+}
+
+TEST_F(LimitsTest, OneUserCannotTakeAllHalfOpenConnections) {
+  join(1, 1);
+  join(2, 2, 2000);
+  Request r = connect_request(1, 901);  // to hosts whose routes are never answered
+  for (std::uint8_t i = 1; i <= 3; ++i) {
+    r.cookie = 900 + i;
+    r.remote = IpAddr::v4(10, 9, 9, i);
+    request(r);
+  }
+  EXPECT_TRUE(world.replies.empty());
+  r.cookie = 904;
+  request(r);
+  EXPECT_EQ(refusal(), KernelReason::kLimit);
+  const std::size_t before = world.replies.size();
+  request(connect_request(2, 905));
+  EXPECT_EQ(world.replies.size(), before) << "another user waits for its route";
+  pass(seconds(11));  // they give up
+  r.cookie = 906;
+  const std::size_t given_up = world.replies.size();
+  request(r);
+  EXPECT_EQ(world.replies.size(), given_up);
+}
+
+TEST_F(LimitsTest, OneUsersOrphansDoNotEndThoseOfOthers) {
+  serve();
+  const std::uint32_t slot = context(1, 1);
+  const auto first = establish(40000);
+  const auto second = establish(40001);
+  accept(1, slot, first, 9001);
+  accept(1, slot, second, 9002);
+  join(2, 2, 2000);
+  listens(2, 600, 81);
+  const auto other = establish(40002, 1000, 81);
+  accept(2, context(2, 2), other, 9003);
+  answer_aborts = false;
+  leave(1);
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+  EXPECT_EQ(commanded(Kind::kAbort).size(), 1u) << "one more than its user may have";
+  leave(2);
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 2u);
+  EXPECT_EQ(commanded(Kind::kAbort).size(), 1u);
+  close_flow(first.flow, flow::Event::Close::kAborted);
+  close_flow(second.flow, flow::Event::Close::kAborted);
+  close_flow(other.flow, flow::Event::Close::kDone);
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ struct Control::Impl : State {
 
   // active.cc: connections from here.
   void on_connect(const Request& r);
+  bool may_connect(std::uint32_t uid);
   void go_on_active(std::uint32_t id);
   std::uint32_t pool_of(const IpAddr& local);
   void pick_port(std::uint32_t id);
@@ -118,7 +119,7 @@ struct Control::Impl : State {
   void enter_time_wait(std::uint32_t id);
   void on_conn_over(std::uint32_t id);
   void free_conn_line(std::uint32_t id);
-  void give_back_user(std::uint32_t uid);
+  void settle_user(std::uint32_t uid);
 
   // rings.cc: growth, accounting.
   shm::RingRef take_ring(Segment& segment, std::uint32_t uid, std::uint32_t bytes);
@@ -143,6 +144,9 @@ struct Control::Impl : State {
   void release_conn(std::uint32_t id, ClientId client, bool reset);
   void on_unheld(std::uint32_t id, bool reset);
   void dequeue(std::uint32_t id);
+  bool claim_cookie(std::uint32_t id, std::uint64_t cookie, std::uint32_t uid);
+  std::uint32_t find_cookie(std::uint64_t cookie, std::uint32_t uid) const;
+  void forget_cookie(std::uint32_t id);
   void drop_client(ClientId client, const char* reason);
 
   // listeners.cc

@@ -28,7 +28,11 @@ void store(std::atomic<std::uint8_t>* to, const IpAddr& address) {
 // A record with line and rings in `segment`; kNil when any of them is not to be had.
 std::uint32_t Control::Impl::new_conn(Segment& segment, std::uint32_t uid) {
   User& user = users[uid];
-  if (free_conns.empty() || user.flows >= options.max_flows_per_user) return kNil;
+  if (user.flows >= options.max_flows_per_user) {
+    counters.user_limits.fetch_add(1, std::memory_order_relaxed);
+    return kNil;
+  }
+  if (free_conns.empty()) return kNil;
   const std::uint32_t id = free_conns.back();
   Conn& c = conns[id];
   c = {};

@@ -131,18 +131,24 @@ bool Control::Impl::join_listener(std::uint32_t id, const Request& r) {
 // kNil when a limit is reached.
 std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   if (free_listeners.empty()) return kNil;
+  const std::uint32_t uid = segment.uid();
+  if (users[uid].listeners >= options.max_listeners_per_user) {
+    counters.user_limits.fetch_add(1, std::memory_order_relaxed);
+    return kNil;
+  }
   const std::uint32_t id = free_listeners.back();
   const std::uint32_t backlog = std::min(r.backlog, kMaxBacklog);
   // Linux lets backlog + 1 connections in; the ring must have an entry for each.
   const std::uint32_t bytes =
       std::max(shm::kMinRingBytes, std::bit_ceil((backlog + 1) * kAcceptEntryBytes));
-  shm::RingRef ring = take_ring(segment, segment.uid(), bytes);
+  shm::RingRef ring = take_ring(segment, uid, bytes);
   const std::uint32_t line = ring.valid() ? segment.take_line(LineUse::Kind::kListener, id) : 0;
   if (line == 0) {
-    free_ring(segment, segment.uid(), ring);
+    free_ring(segment, uid, ring);
     return kNil;
   }
   free_listeners.pop_back();
+  ++users[uid].listeners;
   Listener& l = listeners[id];
   l = {};
   l.used = true;
@@ -151,7 +157,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   l.reuseport = r.reuseport;
   l.port = r.local_port;
   l.local = r.local;
-  l.uid = segment.uid();
+  l.uid = uid;
   l.segment = index_of(segment.id());
   l.line = line;
   l.backlog = backlog;
@@ -243,6 +249,8 @@ void Control::Impl::finish_listener(std::uint32_t id) {
   Segment& segment = *segments[l.segment];
   free_ring(segment, l.uid, l.ring);
   segment.free_line(l.line);
+  --users[l.uid].listeners;
+  settle_user(l.uid);
   l.used = false;
   l.closing = false;
   free_listeners.push_back(id);

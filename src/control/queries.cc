@@ -21,13 +21,11 @@ std::uint32_t to_us(Nanos t) {
 
 // Makes the client a holder of the line behind the cookie. False: there is none for it.
 bool Control::Impl::show_cookie(ClientId id, std::uint64_t cookie, shm::Shown::Entry& entry) {
-  const auto conn = conn_by_cookie.find(cookie);
+  const std::uint32_t conn = find_cookie(cookie, clients.at(index_of(id)).uid);
   const auto listener = listener_by_cookie.find(cookie);
-  if (conn != conn_by_cookie.end()) {
-    const Conn& c = conns[conn->second];
-    // A cookie that a process merely claimed proves nothing to other users.
-    if (!c.verified && c.uid != clients.at(index_of(id)).uid) return false;
-    if (!show_segment(id, c.segment) || !add_holder(conn->second, id)) return false;
+  if (conn != kNil) {
+    const Conn& c = conns[conn];
+    if (!show_segment(id, c.segment) || !add_holder(conn, id)) return false;
     entry = {shm::ShownKind::kConnection, c.segment, c.line, 0};
   } else if (listener != listener_by_cookie.end()) {
     Listener& l = listeners[listener->second];

@@ -3,6 +3,7 @@
 #define TOE_CONTROL_RECORDS_H_
 
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "base/types.h"
@@ -12,6 +13,7 @@
 #include "control/world.h"
 #include "flow/key.h"
 #include "flow/slices.h"
+#include "flow/table.h"
 #include "shm/control_format.h"
 #include "wire/segment.h"
 
@@ -81,6 +83,7 @@ struct Attempt {
   Link waiting;       ///< among the waiters of route or pool
   // Active: what is needed for the answer.
   ClientId client = kNoClient;
+  std::uint32_t uid = 0;
   std::uint64_t tag = 0;
   std::uint64_t cookie = 0;
   shm::SocketOptions options{};
@@ -120,6 +123,7 @@ struct Conn {
   std::uint32_t attempt = kNil;  ///< while opening
   std::uint64_t accept_index = 0;
   std::uint64_t cookie = 0;
+  std::uint32_t cookie_uid = 0;  ///< who claimed it, unless `verified`
   shm::RingRef rx_ring, rx_old, tx_ring, tx_old;
   std::uint32_t window_limit = 0;  ///< largest window that our scale can announce
   const Congestion* algorithm = nullptr;
@@ -178,9 +182,36 @@ struct ListenAsk {
   std::uint64_t tag = 0;
 };
 
+/// What one user has of what all share.
 struct User {
   std::uint32_t flows = 0;
+  std::uint32_t connecting = 0;  ///< active attempts
+  std::uint32_t listeners = 0;
+  std::uint32_t orphans = 0;
   std::uint64_t ring_bytes = 0;
+
+  bool has_nothing() const {
+    return flows == 0 && connecting == 0 && listeners == 0 && orphans == 0 && ring_bytes == 0;
+  }
+};
+
+/// SO_COOKIE that a process of `uid` says its new socket has. Not a proof: another user may say
+/// the same, and neither disturbs the other.
+struct ClaimedCookie {
+  std::uint64_t cookie = 0;
+  std::uint32_t uid = 0;
+
+  bool operator==(const ClaimedCookie&) const = default;
+  /// Keyed: programs choose the cookies.
+  struct Hash {
+    flow::HashKey secret;
+    std::size_t operator()(const ClaimedCookie& c) const {
+      IpAddr words;
+      std::memcpy(words.bytes.data(), &c.cookie, sizeof c.cookie);
+      std::memcpy(words.bytes.data() + sizeof c.cookie, &c.uid, sizeof c.uid);
+      return static_cast<std::size_t>(flow::hash_of({words, {}, 0, 0}, secret));
+    }
+  };
 };
 
 /// Work over all records, done in bounded steps by poll().

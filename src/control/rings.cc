@@ -19,7 +19,10 @@ std::uint32_t ring_limit(std::uint32_t asked, std::uint32_t automatic) {
 
 shm::RingRef Control::Impl::take_ring(Segment& segment, std::uint32_t uid, std::uint32_t bytes) {
   User& user = users[uid];
-  if (user.ring_bytes + bytes > options.max_ring_bytes_per_user) return {};
+  if (user.ring_bytes + bytes > options.max_ring_bytes_per_user) {
+    counters.user_limits.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
   const shm::RingRef ring = segment.arena().allocate(bytes);
   user.ring_bytes += ring.bytes();
   return ring;

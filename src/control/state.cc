@@ -44,6 +44,7 @@ State::State(const Options& o, const Secrets& s, const Links& l)
       free_listeners(all_free(kMaxListeners)),
       listeners_on_port(65536, kNil),
       segments(kMaxSegments),
+      claimed_cookies(64, ClaimedCookie::Hash{derive(s, 4)}),
       headers(kHeaderTemplates),
       free_headers(all_free(kHeaderTemplates)) {
   TOE_CHECK(l.flows.size() >= o.max_flows);

@@ -54,7 +54,8 @@ struct State {
   std::vector<std::unique_ptr<Segment>> segments;
   std::unordered_map<std::uint32_t, Client> clients;
   std::unordered_map<std::uint32_t, User> users;
-  std::unordered_map<std::uint64_t, std::uint32_t> conn_by_cookie;
+  std::unordered_map<std::uint64_t, std::uint32_t> conn_by_cookie;  ///< of sockets that were shown
+  std::unordered_map<ClaimedCookie, std::uint32_t, ClaimedCookie::Hash> claimed_cookies;
   std::unordered_map<std::uint64_t, std::uint32_t> listener_by_cookie;
   std::unordered_multimap<std::uint64_t, ListenAsk> listen_asks;          ///< by cookie
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection

@@ -166,14 +166,20 @@ class ControlTest : public ControlBench {
     ASSERT_EQ(last_reply().type(), shm::MessageType::kListening);
     listener_line = last_reply().as<shm::LineMessage>().line;
   }
-  /// The peer connects from `port`; returns the command that installed the flow.
-  flow::Command establish(std::uint16_t port, std::uint32_t seq = 1000) {
+  /// The peer connects from `port` to `to_port`; returns the command that installed the flow.
+  flow::Command establish(std::uint16_t port, std::uint32_t seq = 1000,
+                          std::uint16_t to_port = 80) {
     const std::size_t before = commanded(flow::Command::Kind::kInstall).size();
-    receive(from_peer(port, wire::kSyn, seq));
+    const auto segment = [&](std::uint8_t flags, std::uint32_t number, std::uint32_t ack) {
+      wire::TcpSegmentHeader h = from_peer(port, flags, number, ack);
+      h.dst_port = to_port;
+      return h;
+    };
+    receive(segment(wire::kSyn, seq, 0));
     if (world.routes_wanted.size() == 1 && world.sent.empty()) route(kPeer);
     const wire::TcpSegment answer = last_sent();
     EXPECT_EQ(answer.flags, wire::kSyn | wire::kAck);
-    receive(from_peer(port, wire::kAck, seq + 1, answer.seq + 1));
+    receive(segment(wire::kAck, seq + 1, answer.seq + 1));
     const auto installs = commanded(flow::Command::Kind::kInstall);
     EXPECT_EQ(installs.size(), before + 1);
     return installs.empty() ? flow::Command{} : installs.back();
