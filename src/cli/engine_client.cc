@@ -117,6 +117,9 @@ Result<std::string> ask_engine(const std::string& name, shm::AdminVerb verb, std
   return read_text(file, reply.value().bytes);
 }
 
-bool engine_answers(const std::string& name) { return connect_engine(name).ok(); }
+Status reach_engine(const std::string& name) {
+  Result<UniqueFd> socket = connect_engine(name);
+  return socket.ok() ? Status(Done{}) : socket.error();
+}
 
 }  // namespace toe::cli

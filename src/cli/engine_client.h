@@ -18,8 +18,8 @@ std::string engine_name(const std::string& given);
 /// The engine's JSON answer. Fails with one sentence when no engine answers or it refuses.
 Result<std::string> ask_engine(const std::string& name, shm::AdminVerb verb, std::uint32_t flags);
 
-/// Whether an engine answers a connection.
-bool engine_answers(const std::string& name);
+/// Fails with one sentence when no engine takes a connection.
+Status reach_engine(const std::string& name);
 
 }  // namespace toe::cli
 

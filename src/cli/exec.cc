@@ -82,9 +82,12 @@ int exec_program(const ExecOptions& options) {
     return 2;
   }
   const std::string name = engine_name(options.name);
-  if (options.strict && !engine_answers(name)) {
-    std::fprintf(stderr, "flextoe: no engine named '%s' is running\n", name.c_str());
-    return 1;
+  if (options.strict) {
+    const Status status = reach_engine(name);
+    if (!status.ok()) {
+      std::fprintf(stderr, "flextoe: %s\n", status.error().text.c_str());
+      return 1;
+    }
   }
   const int failed = set_environment(options);
   if (failed != 0) return failed;

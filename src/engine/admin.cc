@@ -75,7 +75,7 @@ int Admin::run() {
 
 int Admin::timeout_ms(Time now) const {
   if (links_.verbs.waiting()) return 1;
-  const Time next = std::min(links_.destinations.next_deadline(), end_at_);
+  const Time next = std::min({links_.destinations.next_deadline(), resume_at_, end_at_});
   if (next == Time::never()) return 1000;
   return static_cast<int>(std::clamp<std::int64_t>((next - now).ns / 1'000'000 + 1, 0, 1000));
 }
@@ -92,17 +92,37 @@ void Admin::turn(const std::vector<int>& ready) {
     } else if (fd == links_.icmp.fd4() || fd == links_.icmp.fd6()) {
       links_.icmp.poll([this](const wire::IcmpReport& report) { on_icmp(report); });
     } else if (fd != links_.bridge.notes.event_fd() && links_.bridge.orders.flush()) {
-      links_.clients.on_readable(fd);  // not while orders wait: programs have to wait as well
+      read_client(fd);  // not while orders wait: programs have to wait as well
     }
   }
   const Time now = clock_now();
   links_.destinations.poll(now);
+  if (now >= resume_at_) resume_clients(now);
   if (now >= tidy_at_) {
     links_.listeners.tidy();
     tidy_at_ = now + kTidyEvery;
   }
   links_.verbs.poll(links_.clients);
   links_.bridge.orders.flush();
+}
+
+void Admin::read_client(int fd) {
+  if (links_.clients.on_readable(fd)) return;
+  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  paused_.push_back(fd);
+  if (resume_at_ == Time::never()) resume_at_ = clock_now() + kPause;
+}
+
+void Admin::resume_clients(Time now) {
+  const std::size_t count = std::min(paused_.size(), kResumedPerTurn);
+  for (std::size_t i = 0; i < count; ++i) {
+    const int fd = paused_.front();
+    paused_.pop_front();
+    // Of a program that has gone, the number may mean something else by now; of one that came
+    // after it, it is watched already.
+    if (links_.clients.all().contains(fd)) (void)watch(fd);
+  }
+  resume_at_ = paused_.empty() ? Time::never() : now + kPause;
 }
 
 void Admin::accept_all() {

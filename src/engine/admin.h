@@ -3,6 +3,7 @@
 #ifndef TOE_ENGINE_ADMIN_H_
 #define TOE_ENGINE_ADMIN_H_
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,6 +46,9 @@ class Admin {
   static constexpr Nanos kTidyEvery = seconds(30);
   /// ICMP messages passed on to control; more are dropped, genuine ones come again.
   static constexpr std::uint32_t kIcmpPerSecond = 1000;
+  /// How long the programs of a user that asks too much are not read, and how many go on at once.
+  static constexpr Nanos kPause = millis(10);
+  static constexpr std::size_t kResumedPerTurn = 64;
 
   explicit Admin(const AdminLinks& links) : links_(links), link_mtu_(links.port.mtu) {}
 
@@ -72,6 +76,8 @@ class Admin {
   void on_mtu(const net::LinkEvent& link);
   void on_address(const IpAddr& address, bool added);
   void reread_addresses();
+  void read_client(int fd);
+  void resume_clients(Time now);
   void stop();
   void fail(std::string why);
 
@@ -81,6 +87,8 @@ class Admin {
   UniqueFd signals_;
   Time end_at_ = Time::never();
   Time tidy_at_;
+  std::deque<int> paused_;  ///< sockets of programs that are not read for now
+  Time resume_at_ = Time::never();
   Time icmp_second_;
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;

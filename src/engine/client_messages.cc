@@ -60,6 +60,8 @@ void terminate(shm::SocketOptions& options) {
 
 const char* Clients::dispatch(Client& client, std::span<const std::uint8_t> bytes, Fds& fds) {
   const auto type = read_message<shm::MessageHeader>(bytes).type;
+  if (is_foreign_hello(bytes))
+    return on_foreign_hello(client, read_message<shm::HelloBegin>(bytes));
   if (type == MessageType::kHello) return on_hello(client, read_message<shm::Hello>(bytes));
   if (type == MessageType::kAdmin) {
     on_admin_(client, read_message<shm::Admin>(bytes));
@@ -101,15 +103,19 @@ const char* Clients::ask_pending(Client& client, const control::Request& request
   return wrong;
 }
 
+const char* Clients::on_foreign_hello(Client& client, const shm::HelloBegin& message) {
+  const ClientId id = client.id;
+  refuse(client, message.header.tag, KernelReason::kVersion, 0);
+  return find(id) != nullptr ? "its libtoe has another version of the format" : nullptr;
+}
+
 const char* Clients::on_hello(Client& client, const shm::Hello& message) {
   if (client.attached) return "second Hello";
   if (message.magic != shm::kSegmentMagic) return "Hello without magic";
   client.comm.assign(message.comm, ::strnlen(message.comm, sizeof message.comm));
   if (client.pid == 0) client.pid = message.pid;  // a process of a foreign pid namespace
-  if (message.abi_version != shm::kAbiVersion) {
-    const ClientId id = client.id;
-    refuse(client, message.header.tag, KernelReason::kVersion, 0);
-    return find(id) != nullptr ? "its libtoe has another version of the format" : nullptr;
+  if ((message.features & shm::kRequiredFeatures) != shm::kRequiredFeatures) {
+    return on_foreign_hello(client, {message.header, message.magic, message.abi_version, 0});
   }
   const ClientId id = client.id;
   if (!welcome(client, message)) {
@@ -141,7 +147,8 @@ const char* Clients::on_listen(Client& client, const shm::Listen& message, Fds& 
 
 const char* Clients::on_connect(Client& client, const shm::Connect& message, const Fds& fds) {
   const std::uint64_t tag = message.header.tag;
-  Result<net::SocketFacts> facts = net::check_socket(fds[0].get(), links_.netns_cookie);
+  Result<net::SocketFacts> facts =
+      net::check_connector(fds[0].get(), links_.netns_cookie, links_.listeners.addresses());
   if (!facts.ok()) {
     refuse(client, tag, reason_of(facts.error().code), 0);
     return nullptr;
@@ -173,7 +180,7 @@ const char* Clients::on_context(Client& client, const shm::ContextMessage& messa
     if (!client.bells.contains(message.doorbell)) return "context with an unknown doorbell";
     return ask(client, request);
   }
-  if (client.bells.size() >= kMaxBellsPerClient) {
+  if (client.bells.size() >= kMaxBellsPerClient || !users_.take(client.uid, Share::kBells)) {
     refuse(client, message.header.tag, KernelReason::kLimit, 0);
     return nullptr;
   }
@@ -181,6 +188,7 @@ const char* Clients::on_context(Client& client, const shm::ContextMessage& messa
   const std::uint32_t number = bell_numbers_.take();
   if (number == 0 || ::pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) {
     if (number != 0) bell_numbers_.give_back(number);
+    users_.give_back(client.uid, Share::kBells);
     refuse(client, message.header.tag, KernelReason::kLimit, 0);
     return nullptr;
   }
@@ -193,10 +201,11 @@ const char* Clients::on_context(Client& client, const shm::ContextMessage& messa
   Pending pending;
   pending.bell = number;
   pending.bell_read = ends[0];
+  pending.uid = client.uid;
   const char* wrong = ask_pending(client, request, pending);
   if (wrong != nullptr) {
     ::close(ends[0]);
-    drop_bell(number);
+    drop_bell(client.uid, number);
   }
   return wrong;
 }

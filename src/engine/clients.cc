@@ -20,24 +20,42 @@ std::span<const std::uint8_t> bytes_of(const Message& message) {
   return {reinterpret_cast<const std::uint8_t*>(&message), sizeof message};
 }
 
+/// What questions cost, in small ones: by the time that they took in this thread.
+constexpr std::uint32_t kAcceptCost = 2;
+constexpr std::uint32_t kAttachCost = 20;  ///< a segment is made and mapped
+constexpr std::uint32_t kListenCost = 20;  ///< the kernel's connections are listed
+constexpr std::uint32_t kContextCost = 4;  ///< a pipe
+
+std::uint32_t cost_of(const Packet& packet) {
+  const auto cost = static_cast<std::uint32_t>(1 + packet.fds.size());
+  if (packet.kind != Packet::Kind::kMessage || packet.length < sizeof(shm::MessageHeader)) {
+    return cost;
+  }
+  switch (read_message<shm::MessageHeader>({packet.bytes, packet.length}).type) {
+    case shm::MessageType::kHello:
+      return cost + kAttachCost;
+    case shm::MessageType::kListen:
+      return cost + kListenCost;
+    case shm::MessageType::kContext:
+      return cost + kContextCost;
+    default:
+      return cost;
+  }
+}
+
 }  // namespace
 
 Clients::Clients(const ClientLinks& links, AdminVerb on_admin)
-    : links_(links), on_admin_(std::move(on_admin)) {}
+    : links_(links), on_admin_(std::move(on_admin)), users_(links.limits) {}
 
 int Clients::accept(UniqueFd socket) {
   ucred credentials{};
   socklen_t length = sizeof credentials;
-  if (clients_.size() >= kMaxClients ||
-      ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
-    return -1;
-  }
-  const auto same_user = std::count_if(clients_.begin(), clients_.end(), [&](const auto& other) {
-    return other.second.uid == credentials.uid;
-  });
-  if (credentials.uid != 0 && same_user >= static_cast<std::ptrdiff_t>(kMaxClientsPerUser)) {
-    return -1;
-  }
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return -1;
+  const std::size_t spared = credentials.uid == Users::kRoot ? 0 : kSparedClients;
+  if (clients_.size() + spared >= kMaxClients) return -1;
+  if (!users_.take(credentials.uid, Share::kPrograms)) return -1;
+  users_.charge(credentials.uid, kAcceptCost);
   const int fd = socket.get();
   Client& client = clients_[fd];
   client = Client{};
@@ -54,15 +72,19 @@ Client* Clients::find(ClientId id) {
   return found == sockets_.end() ? nullptr : &clients_.at(found->second);
 }
 
-void Clients::on_readable(int socket) {
+bool Clients::on_readable(int socket) {
   Packet packet;
   for (int i = 0; i < kMessagesPerTurn; ++i) {
     const auto found = clients_.find(socket);
-    if (found == clients_.end()) return;
+    if (found == clients_.end()) return true;
+    const std::uint32_t uid = found->second.uid;
+    if (!users_.may_ask(uid, clock_now())) return false;
     receive_packet(socket, packet);
-    if (packet.kind == Packet::Kind::kNothing) return;
+    if (packet.kind == Packet::Kind::kNothing) return true;
+    users_.charge(uid, cost_of(packet));
     take(found->second, packet);
   }
+  return true;
 }
 
 void Clients::take(Client& client, Packet& packet) {
@@ -122,12 +144,18 @@ bool Clients::welcome(Client& client, const shm::Hello& message) {
 
 bool Clients::give_segment(Client& client, control::Request::Kind kind) {
   if (client.own_segments.size() >= kMaxSegmentsPerClient) return false;
+  if (!users_.take(client.uid, Share::kSegments)) return false;
   Result<SegmentStore::Segment> made = links_.segments.create();
   if (!made.ok()) {
-    spdlog::error("no segment for process {}: {}", client.pid, made.error().text);
+    users_.give_back(client.uid, Share::kSegments);
+    std::uint64_t suppressed = 0;
+    if (limiter_.allow("no segment", clock_now(), suppressed)) {
+      spdlog::error("no segment for process {}: {}", client.pid, made.error().text);
+    }
     return false;
   }
   const SegmentStore::Segment& segment = made.value();
+  segment_users_[segment.id] = client.uid;
   client.attached = true;
   client.own_segments.insert(segment.id);
   control::Request request;
@@ -161,6 +189,10 @@ void Clients::on_note(const Note& note) {
       client.own_segments.erase(note.segment);
     }
     links_.segments.remove(note.segment);
+    const auto owner = segment_users_.find(note.segment);
+    if (owner == segment_users_.end()) return;
+    users_.give_back(owner->second, Share::kSegments);
+    segment_users_.erase(owner);
     return;
   }
   if (note.kind == Note::Kind::kReturnPages) {
@@ -213,10 +245,11 @@ void Clients::settle(Client* client, ClientId id, const shm::MessageHeader& head
     return;
   }
   ::close(pending.bell_read);
-  drop_bell(pending.bell);
+  drop_bell(pending.uid, pending.bell);
 }
 
-void Clients::drop_bell(std::uint32_t number) {
+void Clients::drop_bell(std::uint32_t uid, std::uint32_t number) {
+  users_.give_back(uid, Share::kBells);
   Order order;
   order.kind = Order::Kind::kRemoveBell;
   order.bell = number;
@@ -236,13 +269,14 @@ void Clients::disconnect(Client& client, const char* reason) {
     leave.client = client.id;
     links_.bridge.send(leave);
   }
-  for (const std::uint32_t bell : client.bells) drop_bell(bell);
+  for (const std::uint32_t bell : client.bells) drop_bell(client.uid, bell);
   if (client.bell_read >= 0) {
     Order order;
     order.kind = Order::Kind::kUnwatch;
     order.fd = client.bell_read;
     links_.bridge.send(order);
   }
+  users_.give_back(client.uid, Share::kPrograms);
   sockets_.erase(client.id);
   clients_.erase(client.socket.get());  // `client` is gone from here on
 }

@@ -24,6 +24,7 @@
 #include "engine/log.h"
 #include "engine/segment_store.h"
 #include "engine/socket_io.h"
+#include "engine/users.h"
 
 namespace toe::engine {
 
@@ -35,6 +36,7 @@ struct ClientLinks {
   Listeners& listeners;
   std::uint64_t netns_cookie;
   Nanos yield_time;
+  UserLimits limits;
 };
 
 struct Client {
@@ -58,7 +60,7 @@ struct Client {
 class Clients {
  public:
   static constexpr std::size_t kMaxClients = 2048;
-  static constexpr std::size_t kMaxClientsPerUser = 1024;  ///< but for root
+  static constexpr std::size_t kSparedClients = 64;  ///< of them only root has the last ones
   static constexpr std::size_t kMaxSegmentsPerClient = 64;
   static constexpr std::size_t kMaxBellsPerClient = 256;
   static constexpr std::uint32_t kMaxUnanswered = 1024;
@@ -70,14 +72,15 @@ class Clients {
 
   /// A connection to the control socket. Returns the descriptor to watch, -1 if it was refused.
   int accept(UniqueFd socket);
-  /// The client's socket is readable.
-  void on_readable(int socket);
+  /// The client's socket is readable. False: its user asks too much; not again before a while.
+  bool on_readable(int socket);
   /// What control asks of the World, as far as it concerns clients.
   void on_note(const Note& note);
   /// False: it was not taken, the client is gone.
   bool send(Client& client, std::span<const std::uint8_t> message, std::span<const int> fds = {});
   Client* find(ClientId id);
   const std::map<int, Client>& all() const { return clients_; }
+  const Users& users() const { return users_; }
 
  private:
   /// A question passed to control, whose answer this side must see too.
@@ -85,11 +88,13 @@ class Clients {
     std::uint64_t cookie = 0;  ///< kListen
     std::uint32_t bell = 0;    ///< kContext with a new doorbell
     int bell_read = -1;
+    std::uint32_t uid = 0;
   };
   using Fds = std::vector<UniqueFd>;
 
   void take(Client& client, Packet& packet);
   const char* dispatch(Client& client, std::span<const std::uint8_t> bytes, Fds& fds);
+  const char* on_foreign_hello(Client& client, const shm::HelloBegin& message);
   const char* on_hello(Client& client, const shm::Hello& message);
   const char* on_listen(Client& client, const shm::Listen& message, Fds& fds);
   const char* on_connect(Client& client, const shm::Connect& message, const Fds& fds);
@@ -110,13 +115,15 @@ class Clients {
   void on_reply(const Note& note);
   void settle(Client* client, ClientId id, const shm::MessageHeader& header, int& fd_along);
   void disconnect(Client& client, const char* reason);
-  void drop_bell(std::uint32_t number);
+  void drop_bell(std::uint32_t uid, std::uint32_t number);
 
   ClientLinks links_;
   AdminVerb on_admin_;
   std::map<int, Client> clients_;  ///< by socket
   std::map<ClientId, int> sockets_;
   std::map<std::pair<ClientId, std::uint64_t>, Pending> pending_;
+  Users users_;
+  std::map<SegmentId, std::uint32_t> segment_users_;
   BellNumbers bell_numbers_;
   LogLimiter limiter_;
   std::uint32_t next_id_ = 0;

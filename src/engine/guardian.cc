@@ -4,7 +4,6 @@
 #include <linux/if_packet.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/capability.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/privileges.h"
 #include "shm/segment_format.h"
 #include "wire/build.h"
 
@@ -47,14 +47,6 @@ bool keep_only(int pidfd, int packet_socket) {
   for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
   if (::dup2(pid_copy, 3) != 3 || ::dup2(packet_copy, 4) != 4) return false;
   return ::close_range(5, ~0u, 0) == 0;
-}
-
-void drop_privileges() {
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  if (cap_t none = ::cap_init()) {
-    (void)::cap_set_proc(none);
-    ::cap_free(none);
-  }
 }
 
 void wait_for_end(int pidfd) {
@@ -126,31 +118,36 @@ void ProcessTitle::set(const char* title) const {
   std::memcpy(begin, title, std::min(std::strlen(title), bytes - 1));
 }
 
-Result<Guardian> Guardian::start(std::span<const flow::Flow> flows, int ifindex,
-                                 const ProcessTitle& title) {
+/// The rest of the guardian's life.
+[[noreturn]] void Guardian::live(std::span<const flow::Flow> flows, const Options& options,
+                                 const Ends& ends) const {
+  auto* shared = reinterpret_cast<Shared*>(page_.base());
+  ::setsid();
+  ignore_signals();
+  options.title.set(kTitle);
+  if (!keep_only(ends.pidfd.get(), ends.packet.get())) ::_exit(1);
+  if (!drop_all_privileges().ok()) ::_exit(1);
+  if (options.restricted && !restrict_calls(ThreadRole::kGuardian).ok()) ::_exit(1);
+  shared->ready.store(1);
+  wait_for_end(3);
+  if (shared->dismissed.load() == 0) end_connections(flows, 4, options.ifindex);
+  ::_exit(0);
+}
+
+Result<Guardian> Guardian::start(std::span<const flow::Flow> flows, const Options& options) {
   void* page =
       ::mmap(nullptr, shm::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return failure("cannot map the guardian's page");
   Guardian guardian;
   guardian.page_ = Mapping(static_cast<std::uint8_t*>(page), shm::kPageBytes);
   auto* shared = new (page) Shared{};
-  const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
-  const UniqueFd packet(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-  if (!pidfd.valid()) return failure("cannot open a pidfd");
-  if (!packet.valid()) return failure("cannot open a packet socket");
+  const Ends ends{UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0))),
+                  UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0))};
+  if (!ends.pidfd.valid()) return failure("cannot open a pidfd");
+  if (!ends.packet.valid()) return failure("cannot open a packet socket");
   guardian.pid_ = ::fork();
   if (guardian.pid_ < 0) return failure("cannot fork the guardian");
-  if (guardian.pid_ == 0) {
-    ::setsid();
-    ignore_signals();
-    title.set(kTitle);
-    if (!keep_only(pidfd.get(), packet.get())) ::_exit(1);
-    drop_privileges();
-    shared->ready.store(1);
-    wait_for_end(3);
-    if (shared->dismissed.load() == 0) end_connections(flows, 4, ifindex);
-    ::_exit(0);
-  }
+  if (guardian.pid_ == 0) guardian.live(flows, options, ends);
   for (int i = 0; i < kStartPolls && shared->ready.load() == 0; ++i) ::usleep(1000);
   if (shared->ready.load() == 0) return Error{ECHILD, "the guardian process did not start"};
   return guardian;

@@ -15,6 +15,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "engine/segment_store.h"
 #include "flow/slices.h"
 
@@ -43,9 +44,13 @@ struct ProcessTitle {
 
 class Guardian {
  public:
-  /// Forks. REQUIRES: no other thread exists. `ifindex`: device the RSTs leave through.
-  static Result<Guardian> start(std::span<const flow::Flow> flows, int ifindex,
-                                const ProcessTitle& title);
+  struct Options {
+    int ifindex = 0;  ///< device the RSTs leave through
+    ProcessTitle title;
+    bool restricted = false;  ///< it may only make the system calls of its role
+  };
+  /// Forks. REQUIRES: no other thread exists.
+  static Result<Guardian> start(std::span<const flow::Flow> flows, const Options& options);
 
   pid_t pid() const { return pid_; }
   /// The engine ends in good order: the guardian will leave without a word.
@@ -56,6 +61,13 @@ class Guardian {
     std::atomic<std::uint32_t> dismissed;
     std::atomic<std::uint32_t> ready;
   };
+  /// What the child works with.
+  struct Ends {
+    UniqueFd pidfd;   ///< of the engine
+    UniqueFd packet;  ///< where the RSTs are sent
+  };
+  [[noreturn]] void live(std::span<const flow::Flow> flows, const Options& options,
+                         const Ends& ends) const;
 
   Mapping page_;
   pid_t pid_ = -1;

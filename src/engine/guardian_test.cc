@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/unique_fd.h"
+#include "engine/privileges.h"
 #include "wire/build.h"
 #include "wire/parse.h"
 
@@ -102,7 +103,7 @@ pid_t guardian_of_short_engine(bool dismiss) {
   const pid_t engine = ::fork();
   if (engine == 0) {
     std::vector<flow::Flow> none;
-    Result<Guardian> guardian = Guardian::start(none, 1, {});
+    Result<Guardian> guardian = Guardian::start(none, {1, {}, can_restrict_calls()});
     const pid_t pid = guardian.ok() ? guardian.value().pid() : -1;
     if (guardian.ok() && dismiss) guardian.value().dismiss();
     (void)!::write(ends[1], &pid, sizeof pid);

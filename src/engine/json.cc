@@ -157,6 +157,15 @@ std::string status_json(const StatusFacts& facts) {
                          {"kernel", process.kernel},
                          {"reasons", Json(process.reasons)}});
   }
+  Json users = Json::array();
+  for (const StatusFacts::User& user : facts.users) {
+    users.push_back({{"uid", user.uid},
+                     {"programs", user.programs},
+                     {"segments", user.segments},
+                     {"connections", user.connections},
+                     {"refused", user.refused},
+                     {"delayed", user.delayed}});
+  }
   return dump({{"schema", 1},
                {"name", facts.name},
                {"dev", facts.dev},
@@ -171,6 +180,7 @@ std::string status_json(const StatusFacts& facts) {
                {"flows", facts.flows},
                {"max_flows", facts.max_flows},
                {"segments", facts.segments},
+               {"users", std::move(users)},
                {"processes", std::move(processes)}});
 }
 

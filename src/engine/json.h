@@ -48,6 +48,11 @@ struct StatusFacts {
     std::uint64_t kernel = 0;     ///< sockets that stayed with the kernel
     std::map<std::string, std::uint64_t> reasons;
   };
+  struct User {
+    std::uint32_t uid = 0;
+    std::uint64_t programs = 0, segments = 0, connections = 0;  ///< now
+    std::uint64_t refused = 0, delayed = 0;                     ///< since it first came
+  };
   std::string name, dev, version, mode;
   std::int32_t pid = 0;
   std::int32_t guardian_pid = 0;
@@ -56,6 +61,7 @@ struct StatusFacts {
   std::uint64_t flows = 0, max_flows = 0, segments = 0;
   bool zero_copy = false, generic_xdp = false;
   std::vector<Process> processes;
+  std::vector<User> users;
 };
 std::string status_json(const StatusFacts& facts);
 

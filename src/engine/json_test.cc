@@ -105,7 +105,10 @@ TEST(Json, StatusWithHostileProcessName) {
   facts.name = "default";
   facts.dev = "v0";
   facts.processes.push_back({7, 0, "a\"\xff\n", 2, 1, {{"option", 1}}});
+  facts.users.push_back({1000, 1, 2, 3, 4, 5});
   const json status = json::parse(status_json(facts));
+  EXPECT_EQ(status["users"][0]["uid"], 1000);
+  EXPECT_EQ(status["users"][0]["delayed"], 5);
   EXPECT_EQ(status["processes"][0]["pid"], 7);
   EXPECT_EQ(status["processes"][0]["reasons"]["option"], 1);
 }

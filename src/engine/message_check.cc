@@ -31,9 +31,17 @@ const Rule* rule_of(shm::MessageType type) {
 
 }  // namespace
 
+bool is_foreign_hello(std::span<const std::uint8_t> message) {
+  if (message.size() < sizeof(shm::HelloBegin)) return false;
+  const auto begin = read_message<shm::HelloBegin>(message);
+  return begin.header.type == shm::MessageType::kHello && begin.header.length == message.size() &&
+         begin.magic == shm::kSegmentMagic && begin.abi_version != shm::kAbiVersion;
+}
+
 const char* refuse_message(std::span<const std::uint8_t> message, std::size_t fds) {
   if (message.size() < sizeof(shm::MessageHeader)) return "message shorter than its header";
   const auto header = read_message<shm::MessageHeader>(message);
+  if (is_foreign_hello(message)) return nullptr;
   const Rule* rule = rule_of(header.type);
   if (rule == nullptr) return "message of unknown type";
   if (message.size() != rule->length) return "message of wrong length";

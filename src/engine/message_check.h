@@ -12,7 +12,11 @@
 
 namespace toe::engine {
 
-/// nullptr when the message may be read as its type; otherwise why the client is disconnected.
+/// A Hello of another version: of any length, and to be refused politely.
+bool is_foreign_hello(std::span<const std::uint8_t> message);
+
+/// nullptr when the message may be read as its type, or is a foreign Hello; otherwise why the
+/// client is disconnected.
 const char* refuse_message(std::span<const std::uint8_t> message, std::size_t fds);
 
 /// The message as a value of its type. REQUIRES: refuse_message() found nothing.

@@ -1,5 +1,7 @@
 #include "engine/message_check.h"
 
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -36,6 +38,27 @@ TEST(MessageCheck, NoOtherLengthIsAccepted) {
     EXPECT_EQ(accepted(MessageType::kListen, size, 1), size == sizeof(shm::Listen)) << size;
     EXPECT_EQ(accepted(MessageType::kHello, size), size == sizeof(shm::Hello)) << size;
   }
+}
+
+bool foreign(std::size_t size, std::uint16_t version, std::uint32_t magic = shm::kSegmentMagic) {
+  std::vector<std::uint8_t> bytes(std::max(size, sizeof(shm::HelloBegin)));
+  const shm::HelloBegin begin{
+      {MessageType::kHello, static_cast<std::uint32_t>(size), 7}, magic, version, 0};
+  std::memcpy(bytes.data(), &begin, sizeof begin);
+  bytes.resize(size);
+  const bool is_foreign = is_foreign_hello(bytes);
+  EXPECT_TRUE(!is_foreign || refuse_message(bytes, 0) == nullptr);
+  return is_foreign;
+}
+
+TEST(MessageCheck, AHelloOfAnotherVersionMayHaveAnyLength) {
+  constexpr std::uint16_t kOther = shm::kAbiVersion + 1;
+  for (std::size_t size = 0; size <= shm::kMaxMessageBytes; size += 4) {
+    EXPECT_EQ(foreign(size, kOther), size >= sizeof(shm::HelloBegin)) << size;
+    EXPECT_FALSE(foreign(size, shm::kAbiVersion));
+    EXPECT_FALSE(foreign(size, kOther, 0x12345678));
+  }
+  EXPECT_TRUE(foreign(100, 0));
 }
 
 TEST(MessageCheck, NamedLengthMustBeTheRealOne) {

@@ -43,6 +43,12 @@ Error failure(const char* what) {
   return {errno, fmt::format("{}: {}", what, std::strerror(errno))};
 }
 
+Status keep_only(cap_t kept) {
+  if (::cap_set_proc(kept) != 0) return failure("cannot reduce capabilities");
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("cannot set no_new_privs");
+  return Done{};
+}
+
 }  // namespace
 
 Status check_privileges() {
@@ -68,9 +74,13 @@ Status drop_privileges() {
     ::cap_set_flag(kept.get(), CAP_PERMITTED, 1, &capability.value, CAP_SET);
     ::cap_set_flag(kept.get(), CAP_EFFECTIVE, 1, &capability.value, CAP_SET);
   }
-  if (::cap_set_proc(kept.get()) != 0) return failure("cannot reduce capabilities");
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failure("cannot set no_new_privs");
-  return Done{};
+  return keep_only(kept.get());
+}
+
+Status drop_all_privileges() {
+  const Capabilities none(::cap_init());
+  if (none == nullptr) return failure("cannot read capabilities");
+  return keep_only(none.get());
 }
 
 std::uint64_t raise_fd_limit() {

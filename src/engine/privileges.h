@@ -15,9 +15,20 @@ Status check_privileges();
 /// those it starts; nothing can be gained again by exec.
 Status drop_privileges();
 
-/// From now on only the system calls that a serving engine makes are allowed, for this thread and
-/// those it starts; others fail with EPERM. No program can be started any more.
-Status restrict_calls();
+/// Keeps no capability at all, for this thread and those it starts.
+Status drop_all_privileges();
+
+/// What a thread is for, hence which system calls it makes. A new kind of thread takes a word here
+/// and a list in seccomp.cc.
+enum class ThreadRole : std::uint8_t { kAdmin, kDataPath, kGuardian };
+
+/// False in builds with sanitizers, whose own system calls nobody can foresee.
+bool can_restrict_calls();
+
+/// From now on the calling thread may make only the system calls of its role; any other one ends
+/// the whole process with SIGSYS. Counts for threads that it starts later as well, so those that
+/// need other calls are started before. REQUIRES: can_restrict_calls().
+Status restrict_calls(ThreadRole role);
 
 /// Raises the limit of open descriptors as far as allowed and returns it.
 std::uint64_t raise_fd_limit();

@@ -72,8 +72,7 @@ Status Engine::set_up(const ProcessTitle& title) {
                   [&] { return claim_name(); }, [&] { return start_guardian(title); },
                   [&] { return open_device(); }, [&] { return steer(); },
                   [&] { return make_core(); }, [&] { return make_admin(); },
-                  [&] { return drop_privileges(); },
-                  [&] { return settings_.on("seccomp") ? restrict_calls() : Status(Done{}); });
+                  [&] { return drop_privileges(); }, [&] { return start_threads(); });
 }
 
 Status Engine::look_at_machine() {
@@ -105,9 +104,12 @@ Status Engine::claim_name() {
 
 Status Engine::start_guardian(const ProcessTitle& title) {
   const auto max_flows = static_cast<std::uint32_t>(settings_.number("max-flows"));
-  return in_order(
-      [&] { return take(SharedFlows::make(max_flows), flows_); },
-      [&] { return take(Guardian::start(flows_.flows(), device_.ifindex, title), guardian_); });
+  return in_order([&] { return take(SharedFlows::make(max_flows), flows_); },
+                  [&] {
+                    return take(
+                        Guardian::start(flows_.flows(), {device_.ifindex, title, restricted()}),
+                        guardian_);
+                  });
 }
 
 Status Engine::open_device() {
@@ -161,6 +163,12 @@ CoreOptions Engine::core_options() const {
   control::Options& control = options.control;
   control.max_flows = static_cast<std::uint32_t>(settings_.number("max-flows"));
   control.max_flows_per_user = static_cast<std::uint32_t>(settings_.number("max-flows-per-user"));
+  control.max_connecting_per_user =
+      static_cast<std::uint32_t>(settings_.number("max-connecting-per-user"));
+  control.max_listeners_per_user =
+      static_cast<std::uint32_t>(settings_.number("max-listeners-per-user"));
+  control.max_ring_bytes_per_user =
+      static_cast<std::uint64_t>(settings_.number("max-buffers-per-user"));
   control.max_rx_ring_bytes = static_cast<std::uint32_t>(settings_.number("max-rx-buffer"));
   control.max_tx_ring_bytes = static_cast<std::uint32_t>(settings_.number("max-tx-buffer"));
   control.min_rto = settings_.duration("min-rto");
@@ -193,6 +201,19 @@ Status Engine::make_core() {
                                  CoreLinks{*port_, port_->pool(), flows_.flows(), *world_});
   return take(Worker::make({*core_, *port_, *bridge_, *world_, page_.page()}, yield_time()),
               worker_);
+}
+
+UserLimits Engine::user_limits() const {
+  UserLimits limits;
+  const auto set = [&](Share share, const char* option) {
+    limits.most[static_cast<std::size_t>(share)] =
+        static_cast<std::uint32_t>(settings_.number(option));
+  };
+  set(Share::kPrograms, "max-programs-per-user");
+  set(Share::kSegments, "max-segments-per-user");
+  limits.requests_per_second =
+      static_cast<std::uint32_t>(settings_.number("max-requests-per-user"));
+  return limits;
 }
 
 Nanos Engine::yield_time() const {
@@ -247,11 +268,11 @@ Status Engine::make_admin() {
       [this](const IpAddr& remote, const control::Route& route) { give_route(remote, route); });
   verbs_.emplace(VerbLinks{*bridge_, *core_, settings_, *listeners_, segments_, *steering_,
                            status_facts(), clock_now()});
-  clients_.emplace(
-      ClientLinks{*bridge_, page_, segments_, *listeners_, netns_cookie_, yield_time()},
-      [this](Client& client, const shm::Admin& message) {
-        verbs_->ask(*clients_, client, message);
-      });
+  clients_.emplace(ClientLinks{*bridge_, page_, segments_, *listeners_, netns_cookie_, yield_time(),
+                               user_limits()},
+                   [this](Client& client, const shm::Admin& message) {
+                     verbs_->ask(*clients_, client, message);
+                   });
   admin_.emplace(AdminLinks{*bridge_, *worker_, guardian_, *steering_, *listeners_, *destinations_,
                             *clients_, *verbs_, *events_, *icmp_, device_, port_->caps()});
   block_signals();
@@ -265,8 +286,33 @@ void Engine::print_ready() const {
                settings_.text("layout").c_str());
 }
 
+bool Engine::restricted() const { return settings_.on("seccomp") && can_restrict_calls(); }
+
+Status Engine::confine(ThreadRole role) const {
+  return restricted() ? restrict_calls(role) : Status(Done{});
+}
+
+/// This thread comes last: once it is confined it starts no other.
+Status Engine::start_threads() {
+  if (!restricted()) {
+    spdlog::warn("system calls are NOT restricted ({}): for debugging only",
+                 can_restrict_calls() ? "--seccomp=false" : "this build has sanitizers");
+  }
+  Status status = worker_->start([this] {
+    return in_order([] { return drop_all_privileges(); },
+                    [this] { return confine(ThreadRole::kDataPath); });
+  });
+  if (!status.ok()) return status;
+  status = confine(ThreadRole::kAdmin);
+  if (!status.ok()) {
+    Order stop;
+    stop.kind = Order::Kind::kStop;
+    bridge_->send(stop);
+  }
+  return status;
+}
+
 int Engine::serve() {
-  worker_->start();
   print_ready();
   const int code = admin_->run();
   worker_->join();

@@ -14,6 +14,7 @@
 #include "engine/engine_page.h"
 #include "engine/lock_file.h"
 #include "engine/options.h"
+#include "engine/privileges.h"
 #include "port/afxdp/afxdp_port.h"
 
 namespace toe::engine {
@@ -24,7 +25,7 @@ class Engine {
   explicit Engine(Settings settings) : settings_(std::move(settings)) {}
   ~Engine();
 
-  /// Everything up to the moment when traffic can be served.
+  /// Everything up to the moment when traffic is served.
   Status set_up(const ProcessTitle& title);
   /// Serves until the end; returns the exit code.
   int serve();
@@ -37,9 +38,13 @@ class Engine {
   Status steer();
   Status make_core();
   Status make_admin();
+  bool restricted() const;
+  Status confine(ThreadRole role) const;
+  Status start_threads();
   CoreOptions core_options() const;
   control::CongestionSettings congestion_settings() const;
   void give_route(const IpAddr& remote, const control::Route& route);
+  UserLimits user_limits() const;
   Nanos yield_time() const;
   StatusFacts status_facts() const;
   void print_ready() const;

@@ -46,6 +46,24 @@ StatusFacts::Process process_of(const Client& client) {
   return process;
 }
 
+/// What each user has. Users that have nothing and had nothing refused are of no interest.
+void add_users(const Users& users, std::span<const control::ConnRecord> rows, StatusFacts& facts) {
+  std::map<std::uint32_t, std::uint64_t> connections;
+  for (const control::ConnRecord& row : rows) {
+    if (row.kind == control::ConnRecord::Kind::kConnection) ++connections[row.uid];
+  }
+  for (const auto& [uid, user] : users.all()) {
+    StatusFacts::User shown;
+    shown.uid = uid;
+    shown.programs = user.has[static_cast<std::size_t>(Share::kPrograms)];
+    shown.segments = user.has[static_cast<std::size_t>(Share::kSegments)];
+    shown.connections = connections[uid];
+    shown.refused = user.refused;
+    shown.delayed = user.delayed;
+    facts.users.push_back(shown);
+  }
+}
+
 }  // namespace
 
 void Verbs::ask(Clients& clients, Client& client, const shm::Admin& message) {
@@ -54,8 +72,13 @@ void Verbs::ask(Clients& clients, Client& client, const shm::Admin& message) {
   if (message.verb < shm::AdminVerb::kStatus || message.verb > shm::AdminVerb::kConfig) {
     return refuse(clients, client, tag, EINVAL);
   }
-  if (questions_.size() >= kMaxQuestions) return refuse(clients, client, tag, EBUSY);
-  Question& question = questions_.emplace_back();
+  const auto asked = std::count_if(questions_.begin(), questions_.end(),
+                                   [](const Question& q) { return q.done == nullptr; });
+  if (asked >= static_cast<std::ptrdiff_t>(kMaxQuestions)) {
+    return refuse(clients, client, tag, EBUSY);
+  }
+  // Before the engine's own, of which programs that close listeners can make many.
+  Question& question = questions_.emplace_front();
   question.client = client.id;
   question.tag = tag;
   question.verb = message.verb;
@@ -128,7 +151,7 @@ std::string Verbs::text_of(const Question& question, const Clients& clients) con
     case shm::AdminVerb::kConns:
       return conns_json(question.dump->rows, question.time_wait, question.dump->truncated);
     case shm::AdminVerb::kStats:
-      return stats_text(question);
+      return stats_text(question, clients);
     case shm::AdminVerb::kConfig:
       return config_json(links_.settings);
   }
@@ -148,16 +171,19 @@ std::string Verbs::status_text(const Question& question, const Clients& clients)
     const auto process = by_pid.find(row.pid);
     if (process != by_pid.end()) ++process->second.offloaded;
   }
+  add_users(clients.users(), question.dump->rows, facts);
   for (auto& [pid, process] : by_pid) facts.processes.push_back(std::move(process));
   return status_json(facts);
 }
 
-std::string Verbs::stats_text(const Question& question) const {
+std::string Verbs::stats_text(const Question& question, const Clients& clients) const {
   StatsFacts facts;
   add_control_counters(links_.core.control().counters(), facts);
   add_datapath_counters(links_.core.datapath_counters(), facts);
   add_port_counters(question.snapshot->stats, facts);
   const port::SteeringCounters steering = links_.steering.counters();
+  facts.counters.emplace_back("user_shares_refused", clients.users().refused());
+  facts.counters.emplace_back("user_requests_delayed", clients.users().delayed());
   facts.counters.emplace_back("exceptions_passed", steering.exceptions_passed);
   facts.counters.emplace_back("exceptions_redirected", steering.exceptions_redirected);
   facts.counters.emplace_back("fragments_passed", steering.fragments_passed);

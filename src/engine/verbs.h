@@ -66,7 +66,7 @@ class Verbs {
   bool collected(const Question& question) const;
   std::string text_of(const Question& question, const Clients& clients) const;
   std::string status_text(const Question& question, const Clients& clients) const;
-  std::string stats_text(const Question& question) const;
+  std::string stats_text(const Question& question, const Clients& clients) const;
   void answer(Clients& clients, Client& client, const Question& question);
   void refuse(Clients& clients, Client& client, std::uint64_t tag, int error);
 

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
+#include <utility>
 
 #include "engine/clock.h"
 
@@ -40,8 +42,17 @@ Worker::Worker(const WorkerLinks& links, Nanos yield_time, UniqueFd epoll)
 
 Worker::~Worker() { join(); }
 
-void Worker::start() {
-  thread_ = std::thread([this] { run(); });
+Status Worker::start(const std::function<Status()>& prepare) {
+  std::promise<Status> promise;
+  std::future<Status> prepared = promise.get_future();
+  thread_ = std::thread([this, &prepare, promise = std::move(promise)]() mutable {
+    ::pthread_setname_np(::pthread_self(), "flextoe-rtc");
+    const Status status = prepare();
+    const bool go_on = status.ok();
+    promise.set_value(status);  // `prepare` may be gone from here on
+    if (go_on) run();
+  });
+  return prepared.get();
 }
 
 void Worker::join() {
@@ -59,7 +70,6 @@ Status Worker::watch(int fd) {
 }
 
 void Worker::run() {
-  ::pthread_setname_np(::pthread_self(), "flextoe-rtc");
   for (;;) {
     const Time now = clock_now();
     const bool ordered = take_orders(now);

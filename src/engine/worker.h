@@ -4,6 +4,7 @@
 #define TOE_ENGINE_WORKER_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -33,7 +34,9 @@ class Worker {
   static Result<std::unique_ptr<Worker>> make(const WorkerLinks& links, Nanos yield_time);
   ~Worker();
 
-  void start();
+  /// Starts the thread. `prepare` runs in it first: what fails there fails here, and the thread
+  /// has ended.
+  Status start(const std::function<Status()>& prepare);
   /// After Note::kStopped.
   void join();
 

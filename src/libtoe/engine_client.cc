@@ -62,14 +62,11 @@ bool EngineClient::attach(bool strict) {
 
 bool EngineClient::on_welcome(const Packet& packet) {
   const auto* welcome = packet.as<shm::Welcome>(MessageType::kWelcome);
-  if (welcome == nullptr) {
-    const auto* refused = packet.as<shm::Refused>(MessageType::kRefused);
-    if (refused != nullptr) reason_ = refused->reason;
-    close_fds(packet);
-    return false;
-  }
-  if (welcome->abi_version != shm::kAbiVersion) {
-    reason_ = shm::KernelReason::kVersion;
+  const auto* refused = packet.as<shm::Refused>(MessageType::kRefused);
+  if (welcome == nullptr || welcome->abi_version != shm::kAbiVersion ||
+      (welcome->features & shm::kRequiredFeatures) != shm::kRequiredFeatures) {
+    // What is not even a refusal is the answer of an engine whose messages are others.
+    reason_ = refused != nullptr ? refused->reason : shm::KernelReason::kVersion;
     close_fds(packet);
     return false;
   }

@@ -85,6 +85,15 @@ struct SocketOptions {
   char congestion[kCongestionNameBytes];  ///< "" = the route's, or the default of the engine
 };
 
+/// How every Hello begins, whatever the version of the rest: enough to answer kVersion. `Refused`
+/// has one form in all versions.
+struct HelloBegin {
+  MessageHeader header;
+  std::uint32_t magic;
+  std::uint16_t abi_version;
+  std::uint16_t reserved;
+};
+
 struct Hello {
   MessageHeader header;
   std::uint32_t magic;  ///< kSegmentMagic
@@ -231,6 +240,7 @@ struct AdminReply {
   std::uint64_t bytes;
 };
 
+static_assert(sizeof(HelloBegin) == 24 && sizeof(Refused) == 24, "fixed for all versions");
 static_assert(sizeof(Shown) <= kMaxMessageBytes);
 
 }  // namespace toe::shm

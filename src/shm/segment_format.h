@@ -28,6 +28,9 @@ enum Feature : std::uint64_t {
 inline constexpr std::uint64_t kFeatures =
     kFeatureRingSwitch | kFeatureSharedListener | kFeatureUrgent;
 
+/// Without these two sides cannot work together; they count as different versions.
+inline constexpr std::uint64_t kRequiredFeatures = kFeatureRingSwitch | kFeatureSharedListener;
+
 inline constexpr std::uint64_t kSegmentBytes = 1ull << 30;
 inline constexpr std::uint32_t kPageBytes = 4096;
 inline constexpr std::uint32_t kContexts = 64;  ///< contexts per segment: bits of a mask

@@ -534,6 +534,7 @@ void FakeEngine::on_message(int index, const std::vector<std::uint8_t>& bytes,
     case MessageType::kHello: {
       shm::Welcome welcome{};
       welcome.header = {MessageType::kWelcome, 0, header.tag};
+      welcome.features = shm::kFeatures;
       welcome.abi_version = shm::kAbiVersion;
       welcome.spin_ns = 500;
       welcome.yield_ns = 50'000;

@@ -67,6 +67,12 @@ bool read_local(int fd, IpAddr& address, std::uint16_t& port) {
   return false;
 }
 
+bool is_here(const IpAddr& address, std::span<const IpAddr> local) {
+  return address.is_any() || std::find(local.begin(), local.end(), address) != local.end();
+}
+
+Error not_here() { return refusal(EADDRNOTAVAIL, "the address is not one of the engine's device"); }
+
 }  // namespace
 
 Result<std::uint64_t> own_netns_cookie() {
@@ -111,10 +117,15 @@ Result<ListenerProof> check_listener(int fd, std::uint64_t netns_cookie,
   const SocketFacts& facts = checked.value();
   if (!flag(fd, SOL_SOCKET, SO_ACCEPTCONN)) return refusal(EINVAL, "the socket does not listen");
   if (facts.port == 0) return refusal(EINVAL, "the socket has no port");
-  const bool here =
-      facts.address.is_any() || std::find(local.begin(), local.end(), facts.address) != local.end();
-  if (!here) return refusal(EADDRNOTAVAIL, "the address is not one of the engine's device");
+  if (!is_here(facts.address, local)) return not_here();
   return ListenerProof{facts};
+}
+
+Result<SocketFacts> check_connector(int fd, std::uint64_t netns_cookie,
+                                    std::span<const IpAddr> local) {
+  auto checked = check_socket(fd, netns_cookie);
+  if (checked.ok() && !is_here(checked.value().address, local)) return not_here();
+  return checked;
 }
 
 Result<HeldPort> hold_port(const IpAddr& local, std::uint16_t port) {

@@ -38,6 +38,12 @@ Result<SocketFacts> check_socket(int fd, std::uint64_t netns_cookie);
 Result<ListenerProof> check_listener(int fd, std::uint64_t netns_cookie,
                                      std::span<const IpAddr> local);
 
+/// Whether `fd` may connect: as check_socket, and it is bound to no other address than one of
+/// `local`. What a program can bind to (127.0.0.0/8, any address with IP_FREEBIND) need not be a
+/// source of the engine's.
+Result<SocketFacts> check_connector(int fd, std::uint64_t netns_cookie,
+                                    std::span<const IpAddr> local);
+
 /// A local port that nobody else in the namespace can get while this lives.
 struct HeldPort {
   UniqueFd fd;
