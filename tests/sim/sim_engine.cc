@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::uint32_t kFlows = 64;
 constexpr int kMaxWait = 10'000;  ///< steps that an answer may take
+/// An orphan sends again for so long at least: what Linux's tcp_orphan_retries of 8 take.
+constexpr Nanos kOrphanPatience = seconds(102);
 
 IpAddr address_of(bool ipv6, int side) {
   const auto last = static_cast<std::uint8_t>(side + 1);
@@ -101,6 +103,7 @@ void SimEngine::check_flow(std::size_t i) {
   Seen& seen = seen_[i];
   // Armed: the data path has had it in hand.
   if (s.closed || flows_[i].pre.key.remote_port == 0 || s.last_heard.ns == 0) {
+    if (s.closed && seen.iss == flows_[i].pre.iss && seen.slice != nullptr) check_end(i, seen);
     seen.iss = 0;
     return;
   }
@@ -112,6 +115,15 @@ void SimEngine::check_flow(std::size_t i) {
   if (seen.slice == nullptr) seen.slice = std::make_unique<flow::ProtocolSlice>();
   seen.iss = flows_[i].pre.iss;
   *seen.slice = s;
+}
+
+/// A flow has ended that was `seen` before. One that nobody holds gives up when its timer fires
+/// once too often, and only then (RFC 9293 section 3.8.3; the time is Linux's).
+void SimEngine::check_end(std::size_t i, const Seen& seen) {
+  const flow::ProtocolSlice& s = flows_[i].protocol;
+  const bool fired = seen.slice->rto_at <= clock_.now && s.last_heard == seen.slice->last_heard;
+  if (!s.orphan || !fired || s.backoff == 0 || s.snd_una == s.snd_max) return;
+  if (clock_.now - s.first_rto >= kOrphanPatience) given_up_.push_back(flows_[i].pre.key);
 }
 
 void SimEngine::ask(const control::Request& request, Nanos after) {

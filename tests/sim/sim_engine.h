@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/core.h"
@@ -64,6 +65,9 @@ class SimEngine final : public control::World {
   std::string leftovers() const;
   /// Whether a data segment that has just left is more than cwnd allowed, "" = no.
   std::string overrun(const wire::TcpSegment& s) const;
+  /// Keys of the flows that gave up since the last call because their peer did not answer, while
+  /// no process held them. They tell the peer nothing, as on Linux.
+  std::vector<flow::FlowKey> take_given_up() { return std::exchange(given_up_, {}); }
   /// The established flow of the key that has seen no FIN; null = none.
   const flow::Flow* find(const flow::FlowKey& key) const;
   std::string busy_lines() const;  ///< lines that are neither free nor listening
@@ -100,6 +104,7 @@ class SimEngine final : public control::World {
   };
   void check_invariants();
   void check_flow(std::size_t i);
+  void check_end(std::size_t i, const Seen& seen);
 
   void ask(const control::Request& request, Nanos after);
   void deliver_requests();
@@ -114,6 +119,7 @@ class SimEngine final : public control::World {
   std::unique_ptr<shm::EnginePage> page_;
   std::vector<flow::Flow> flows_;
   std::vector<Seen> seen_;
+  std::vector<flow::FlowKey> given_up_;
   std::size_t used_flows_ = 0;  ///< records from here on were never used
   std::uint32_t steps_ = 0;
   std::vector<Later> requests_;

@@ -231,6 +231,7 @@ void SimHost::drive(Endpoint& e) {
     end_if_due(e);
     if (!moved) {
       e.runnable = false;
+      if (e.given_up && !e.done && e.connection.unacknowledged() == 0) finish(e, false);
       return;
     }
   }
@@ -319,7 +320,7 @@ void SimHost::end_if_due(Endpoint& e) {
 void SimHost::judge_error(Endpoint& e) {
   const CloseOrder order = e.plan.order;
   const std::string text = "error " + std::to_string(e.error);
-  if (is_orderly(order)) return fail(e, text);
+  if (is_orderly(order) && !e.given_up) return fail(e, text);
   if (order != CloseOrder::kVanish) {
     const bool told = e.error == ECONNRESET || e.error == EPIPE || e.error == ETIMEDOUT ||
                       (e.error == ECONNREFUSED && e.client && server_dies(order));
@@ -362,6 +363,14 @@ void SimHost::finish(Endpoint& e, bool reset) {
   by_line_.erase(e.connection.line_index());
   e.connection.close(reset);
   e.done = true;
+}
+
+void SimHost::give_up_on(std::uint32_t number) {
+  for (const auto& e : endpoints_) {
+    if (e->done || e->number != number) continue;
+    e->given_up = e->runnable = true;
+    wake_at_ = clock_.now;
+  }
 }
 
 void SimHost::close_listener() {

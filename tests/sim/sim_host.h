@@ -29,8 +29,9 @@ struct Endpoint {
   bool established = false;
   bool hostile = false;  ///< the peer is the attacker: anything may come
   bool connecting = false, shut = false, saw_end = false, done = false;
-  int error = 0;       ///< errno that ended it
-  Time stalled_until;  ///< does nothing before
+  int error = 0;          ///< errno that ended it
+  bool given_up = false;  ///< the peer's engine has stopped trying to reach it, and says nothing
+  Time stalled_until;     ///< does nothing before
   bool runnable = true;
 };
 
@@ -57,6 +58,9 @@ class SimHost {
   Time wake_at() const { return wake_at_; }
   void rung();
   void close_listener();
+  /// The connection's peer has given up. Who has sent everything and waits without keep-alive would
+  /// wait for ever: it closes then, as its user would.
+  void give_up_on(std::uint32_t number);
   /// The process is gone: nothing of it runs again.
   void die();
   bool dead() const { return dead_; }

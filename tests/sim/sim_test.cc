@@ -76,6 +76,28 @@ TEST(Sim, EveryStreamArrivesWholeAndEverythingComesBack) {
   }
 }
 
+/// The server's process dies when it has written everything; of what its engine sends only the
+/// SYN-ACK arrives, and later, if `heals`, all that it sends in vain.
+Plan orphan_that_is_not_heard(bool heals) {
+  Plan plan;
+  plan.wire[1].lose = {{2, heals ? 8u : UINT64_MAX}};
+  ConnectionPlan only;
+  only.order = CloseOrder::kOrphan;
+  only.bytes = 1000;
+  plan.connections.assign(1, only);
+  return plan;
+}
+
+// As on Linux: the peer is not told, and without keep-alive it would wait for ever.
+TEST(Sim, AnOrphanThatGivesUpIsTheOneReasonToLeaveAPeerWaiting) {
+  const Verdict lost = Simulation(orphan_that_is_not_heard(false)).run();
+  EXPECT_EQ(lost.failure, "");
+  EXPECT_EQ(lost.given_up, 1u);
+  const Verdict healed = Simulation(orphan_that_is_not_heard(true)).run();
+  EXPECT_EQ(healed.failure, "");
+  EXPECT_EQ(healed.given_up, 0u);
+}
+
 TEST(Sim, EqualSeedsGiveEqualRuns) {
   const std::uint64_t base = number_from("SEED", 1) * 7;
   for (std::uint64_t seed = base; seed < base + 3; ++seed) {

@@ -106,6 +106,7 @@ std::unique_ptr<Endpoint> Simulation::accepted(Tuple tuple) {
   const auto number = number_of_.find(tuple);
   if (number == number_of_.end()) return nullptr;
   endpoint->number = number->second;
+  endpoint->given_up = given_up_.contains(number->second);
   endpoint->plan = plan_.connections[number->second];
   endpoint->out = test::Pattern(plan_.seed * 64 + number->second * 2 + 1);
   endpoint->in = test::Pattern(plan_.seed * 64 + number->second * 2);
@@ -164,6 +165,7 @@ bool Simulation::turn() {
       engines_[side]->step();
     }
   }
+  excuse_given_up();
   if (number_of_.size() < plan_.connections.size()) {
     client_->note_ports(number_of_);
     victim_->note_ports(number_of_);
@@ -185,6 +187,21 @@ void Simulation::attack() {
     if (is_orderly(plan_.connections[number].order)) victims.push_back(tuple);
   }
   attacker_->act(victims);
+}
+
+/// As on Linux: an orphan that gives up says nothing, and its peer is not told.
+void Simulation::excuse_given_up() {
+  for (int side = 0; side < 2; ++side) {
+    for (const flow::FlowKey& key : engines_[side]->take_given_up()) {
+      const Tuple tuple = side == 0 ? tuple_of(key.local_port, key.remote_port)
+                                    : tuple_of(key.remote_port, key.local_port);
+      const auto number = number_of_.find(tuple);
+      if (number == number_of_.end()) continue;
+      given_up_.insert(number->second);
+      verdict_.given_up = given_up_.size();
+      for (SimHost* host : hosts()) host->give_up_on(number->second);
+    }
+  }
 }
 
 void Simulation::kill_who_is_due() {

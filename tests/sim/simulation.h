@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Verdict {
   Marks marks;
   Time ended;
   std::uint64_t steps = 0;
+  std::size_t given_up = 0;  ///< connections that an orphan gave up, silently
 };
 
 class Simulation {
@@ -59,6 +61,7 @@ class Simulation {
   bool cut(int from, const wire::TcpSegment& s);
   std::vector<SimHost*> hosts() const;
   void attack();
+  void excuse_given_up();
   bool all_done() const;
   bool all_quiet() const;
   bool rings_are_back() const;
@@ -85,6 +88,7 @@ class Simulation {
   std::unique_ptr<Attacker> attacker_;        ///< null: nobody attacks
   Time begun_;
   Time death_[2] = {Time::never(), Time::never()};  ///< of victim_, of doomed_
+  std::set<std::uint32_t> given_up_;  ///< connections of which one side gave up, silently
   std::size_t orphans_ = 0;  ///< connections of kOrphan: doomed_ dies when it has written theirs
   /// Per connection: which side's FIN was sent, up to which sequence number.
   struct Fins {
