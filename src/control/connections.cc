@@ -165,7 +165,6 @@ void Control::Impl::on_congestion(const Event& e) {
   if (e.kind == Event::Kind::kRtt) {
     step = c.algorithm->on_rtt;
   } else if (e.kind == Event::Kind::kLoss) {
-    counters.fast_retransmits.fetch_add(1, std::memory_order_relaxed);
     step = c.algorithm->on_loss;
   } else if (e.kind == Event::Kind::kMarks) {
     step = c.algorithm->on_marks;

@@ -112,7 +112,6 @@ struct Dump {
   X(time_wait_created) \
   X(time_wait_reused) \
   X(timeouts) \
-  X(fast_retransmits) \
   X(orphans) \
   X(misbehaved) \
   X(user_limits) \

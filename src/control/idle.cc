@@ -51,15 +51,15 @@ void Control::Impl::rest(std::uint32_t id) {
   const Segment& segment = *segments[c.segment];
   const RingArena& arena = segments[c.segment]->arena();
   if (p.closed) return;
-  const bool no_more_in = p.rcv_fin != UINT64_MAX;  // its ring is not switched any more
-  const std::uint64_t rx =
-      no_more_in ? 0 : pages_touched(arena, c.rx_ring, post.rx_switch, p.rcv_nxt);
+  const std::uint64_t tail = std::min(p.rcv_nxt, p.rcv_fin);           // without the FIN
+  const bool fin_ahead = tail < p.rcv_fin && p.rcv_fin != UINT64_MAX;  // the ring is still needed
+  const std::uint64_t rx = fin_ahead ? 0 : pages_touched(arena, c.rx_ring, post.rx_switch, tail);
   const std::uint64_t tx =
       post.tx_next.valid() ? 0 : pages_touched(arena, c.tx_ring, post.tx_switch, p.snd_end);
   const bool renew_rx = rx > kKeptPages;
   const bool renew_tx = tx > kKeptPages || tx + (renew_rx ? 0 : rx) > kKeptPages;
   const std::uint64_t read = segment.line(c.line).rx_head.load(std::memory_order_relaxed);
-  const bool rx_empty = p.ranges == 0 && read == p.rcv_nxt && !c.rx_old.valid();
+  const bool rx_empty = p.ranges == 0 && read == tail && !c.rx_old.valid();
   const bool tx_empty = p.snd_una >= p.snd_end && !c.tx_old.valid();
   if ((renew_rx && !rx_empty) || (renew_tx && !tx_empty)) c.idle_at = now + kLookAgain;
   bool done = true;

@@ -109,6 +109,24 @@ TEST_F(IdleTest, BytesInTheRingsAreWaitedFor) {
   EXPECT_EQ(renewed(false), 1u);
 }
 
+TEST_F(IdleTest, BehindTheFinAReadRingIsGivenBackToo) {
+  connect();
+  move(65536, 0);
+  f().protocol.rcv_fin = f().protocol.rcv_nxt++;
+  wait(millis(2200));
+  ASSERT_EQ(renewed(true), 1u);
+  free_ring(true, commanded(Kind::kOfferRxRing)[0].ring);
+  EXPECT_EQ(world.returned, 16384u);
+}
+
+TEST_F(IdleTest, AFinBehindAGapKeepsTheRing) {
+  connect();
+  move(65536, 0);
+  f().protocol.rcv_fin = f().protocol.rcv_nxt + 10;
+  wait(seconds(40));
+  EXPECT_EQ(renewed(true), 0u);
+}
+
 TEST_F(IdleTest, ARingWithPagesOfEarlierUseIsWashedBeforeItIsOffered) {
   serve();
   const std::uint32_t slot = context(1, 1);

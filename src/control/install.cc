@@ -191,6 +191,7 @@ void Control::Impl::fill_protocol(std::uint32_t id, const Attempt& a, const shm:
   p.srtt = rtt;
   p.rttvar = rtt / 2;
   p.min_rtt = rtt;
+  p.min_rtt_at = now;
   p.rto = std::max(options.min_rto, rtt + p.rttvar * 4);
 }
 

@@ -34,6 +34,7 @@ class Counter {
   X(retransmitted)     /* segments sent again */                            \
   X(out_of_order)      /* segments stored beyond a gap */                   \
   X(ranges_forgotten)  /* bytes behind a gap given up for another */        \
+  X(fast_retransmits)  /* times losses were found before a timeout */       \
   X(sack_recoveries)   /* fast recoveries with SACK entered */              \
   X(tail_probes)       /* tail loss probes sent */                          \
   X(probe_repairs)     /* of these, so many repaired a loss */              \

@@ -48,11 +48,27 @@ void smooth_rtt(ProtocolSlice& s, Nanos sample) {
   s.rto = rto_of(s);
 }
 
+/// As Linux (tcp_min_rtt_wlen): the path may have changed since.
+constexpr Nanos kMinRttWindow = seconds(300);
+
+/// The least round trip is that of the path as it was within the window. When the old one has
+/// expired the smoothed one bounds what happens to be measured next.
+void note_min_rtt(ProtocolSlice& s, Nanos sample, Time now) {
+  if (sample <= s.min_rtt) {
+    s.min_rtt = sample;
+  } else if (now - s.min_rtt_at > kMinRttWindow) {
+    s.min_rtt = s.srtt.ns == 0 ? sample : std::min(sample, s.srtt);
+  } else {
+    return;
+  }
+  s.min_rtt_at = now;
+}
+
 void take_rtt(Step& t, Nanos sample) {
   ProtocolSlice& s = t.s;
   if (sample.ns < 0) return;
   note_round_rtt(t, sample);
-  s.min_rtt = std::min(s.min_rtt, sample);
+  note_min_rtt(s, sample, t.now);
   smooth_rtt(s, sample);
 }
 
@@ -85,6 +101,7 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
 void enter_recovery(Step& t) {
   ProtocolSlice& s = t.s;
   if (reduce_for_loss(s)) t.out.events |= Outcome::kLoss;
+  t.counters.fast_retransmits.add();
   s.recover = s.snd_max;
   s.ca_state = flow::CaState::kRecovery;
   s.cwnd = s.cc.ssthresh + kDupAckThreshold * s.mss;

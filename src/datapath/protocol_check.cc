@@ -32,8 +32,7 @@ const char* broken_invariant(const flow::ProtocolSlice& s) {
       {s.snd_max <= s.snd_end + fin, "snd_max <= snd_end"},
       {s.discount <= sent, "bytes not in flight are outstanding"},
       {s.mss > 0, "mss is not zero"},
-      // With nothing in flight PRR may allow nothing until the timeout.
-      {s.cwnd > 0 || s.ca_state != flow::CaState::kOpen, "cwnd is not zero"},
+      {s.cwnd > 0, "cwnd is not zero"},
       {s.rcv_head <= tail, "the application has not consumed what did not come"},
       {tail <= s.rcv_limit, "what was received lies in the rings"},
       {s.rcv_adv <= std::max(s.rcv_limit, s.rcv_nxt), "no promise beyond the rings"},

@@ -260,17 +260,20 @@ void switch_rx_ring(Step& t, std::uint32_t bytes) {
   ProtocolSlice& s = t.s;
   s.rx_ring_asked = false;
   const bool old_in_use = s.rcv_switch > s.rcv_head;
-  if (s.closed || old_in_use || s.rcv_fin != UINT64_MAX || bytes < s.rcv_ring_bytes) {
+  // Behind the peer's FIN nothing comes: a ring is only good to replace one that is empty.
+  const bool in_place = fin_received(s) && s.rcv_head == s.rcv_fin && bytes == s.rcv_ring_bytes;
+  const bool wanted = s.rcv_fin == UINT64_MAX ? bytes >= s.rcv_ring_bytes : in_place;
+  if (s.closed || old_in_use || !wanted) {
     t.out.events |= Outcome::kRxSwitchRefused;
     return;
   }
-  s.rcv_switch = std::max(s.rcv_nxt, highest_received(t));
+  s.rcv_switch = std::max(rx_tail(s), highest_received(t));
   s.rcv_ring_bytes = bytes;
   update_rcv_limit(s);
   t.out.rx_switch = s.rcv_switch;
   t.out.events |= Outcome::kRxSwitch;
   t.counters.ring_switches_rx.add();
-  s.ack_now = s.ack_now || window_update_due(s);
+  s.ack_now = s.ack_now || (window_update_due(s) && s.rcv_fin == UINT64_MAX);
   settle(t);
 }
 

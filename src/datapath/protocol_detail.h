@@ -20,6 +20,9 @@ inline constexpr Nanos kGiveUpOrphan = millis(102'200);
 inline constexpr std::uint8_t kQuickAcks = 16;       ///< ACKs without delay, as Linux
 inline constexpr std::uint8_t kDupAckThreshold = 3;  ///< RFC 5681 section 3.2
 inline constexpr std::uint32_t kMinCwndSegments = 2;
+/// Timeouts in a row that a flow keeps its scoreboard: a peer that says nothing must not keep what
+/// others need. All is sent again then; so it is for a peer that takes its SACKs back.
+inline constexpr std::uint8_t kBoardTimeouts = 4;
 
 // protocol_ack.cc
 /// Takes the segment's acknowledgement and window. False: the segment must be dropped.

@@ -351,6 +351,7 @@ TEST(EcnSender, ALossInAMarkedWindowIsRepairedWithoutASecondReduction) {
   mark_and_lose(t);
   EXPECT_EQ(t.s.cc.ssthresh, 10'000u * 717 / 1024);
   EXPECT_EQ(t.events & Outcome::kLoss, 0);
+  EXPECT_EQ(t.counters.fast_retransmits.value(), 1u) << "counted all the same";
   EXPECT_FALSE(t.s.loss.undo.possible);
   const Sent sent = t.take_sent();
   EXPECT_NE(std::find(sent.begin(), sent.end(), "A 1000+1000 a0"), sent.end());

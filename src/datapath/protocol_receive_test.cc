@@ -410,10 +410,25 @@ TEST(RxRing, IsRefusedWhileTheOldOneHoldsUnreadBytesOfALastSwitch) {
   EXPECT_NE(t.last.events & Outcome::kRxSwitch, 0);
 }
 
-TEST(RxRing, IsRefusedAfterTheFin) {
+TEST(RxRing, BehindTheFinOnlyAnEmptyOneIsReplaced) {
   Script t;
   t.recv({.length = 10, .flags = wire::kFin | wire::kAck});
   t.offer_rx_ring(65536);
+  EXPECT_NE(t.last.events & Outcome::kRxSwitchRefused, 0) << "nothing more comes";
+  t.offer_rx_ring(16384);
+  EXPECT_NE(t.last.events & Outcome::kRxSwitchRefused, 0) << "not read yet";
+  t.read(10);
+  t.take_sent();
+  t.offer_rx_ring(16384);
+  EXPECT_NE(t.last.events & Outcome::kRxSwitch, 0);
+  EXPECT_EQ(t.last.rx_switch, 10u) << "where the FIN stands: the old ring is free at once";
+  EXPECT_EQ(t.take_sent(), Sent({})) << "no window for nobody";
+}
+
+TEST(RxRing, AFinBehindAGapKeepsIt) {
+  Script t;
+  t.recv({.seq = 100, .length = 10, .flags = wire::kFin | wire::kAck});
+  t.offer_rx_ring(16384);
   EXPECT_NE(t.last.events & Outcome::kRxSwitchRefused, 0);
 }
 

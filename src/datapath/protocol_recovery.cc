@@ -166,6 +166,7 @@ void begin_recovery(Step& t, std::uint64_t flight_before) {
   if (reduce(t)) prr_begin(s.loss.prr, flight_before);
   s.ca_state = CaState::kRecovery;
   s.recover = s.snd_max;
+  t.counters.fast_retransmits.add();
   t.counters.sack_recoveries.add();
 }
 
@@ -241,6 +242,7 @@ void judge_probe(Step& t, const AckNews& news, const Findings& f) {
     probe = {};
     t.counters.probe_repairs.add();
     if (s.ca_state != CaState::kOpen) return;
+    t.counters.fast_retransmits.add();
     reduce(t);
     s.cwnd = std::min(s.cwnd, s.cc.ssthresh);
   } else if (news.duplicate && f.acked == 0 && news.seg.sack_count == 0) {
@@ -382,6 +384,10 @@ void on_reorder_timeout(Step& t) {
 
 bool lose_on_timeout(Step& t) {
   ProtocolSlice& s = t.s;
+  if (s.backoff > kBoardTimeouts) {
+    if (s.board != 0) return_board(t);
+    return false;
+  }
   Scoreboard* board = s.sack_on ? borrow_board(t) : nullptr;
   if (board == nullptr) return false;
   // RFC 2018 section 8: a peer that has the first bytes would have acknowledged them.

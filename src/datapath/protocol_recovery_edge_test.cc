@@ -2,6 +2,7 @@
 // duplicates, timers within a recovery (docs/design/0003).
 #include <gtest/gtest.h>
 
+#include "datapath/protocol_detail.h"
 #include "datapath/test_stage.h"
 
 namespace toe::datapath {
@@ -61,6 +62,26 @@ TEST(SackEdge, DuplicateReportsWithoutAScoreboardAreNone) {
   t.take_sent();
   for (std::uint64_t i = 0; i < 5; ++i) t.recv({.sack = {{i * 1000, i * 1000 + 1000}}});
   EXPECT_EQ(t.take_sent(), Sent({}));
+  EXPECT_EQ(t.s.ca_state, CaState::kOpen);
+}
+
+// Scoreboards are lent: a peer that says nothing must not keep the last one from others.
+TEST(SackEdge, AScoreboardIsGivenBackToWhoSaysNothing) {
+  LossScript t;
+  t.flight();
+  t.recv({.sack = {{1000, 2000}}});
+  EXPECT_EQ(t.pools.boards.in_use(), 1u);
+  for (std::uint32_t timeout = 1; timeout <= kBoardTimeouts; ++timeout) {
+    while (t.s.backoff < timeout) t.run_to(t.armed);
+    EXPECT_EQ(t.pools.boards.in_use(), 1u) << timeout;
+  }
+  t.take_sent();
+  while (t.s.backoff == kBoardTimeouts) t.run_to(t.armed);
+  EXPECT_EQ(t.pools.boards.in_use(), 0u);
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+1000 a0"}));
+  t.recv({.ack = 2000});  // and goes on without it
+  EXPECT_EQ(t.take_sent(), Sent({"A 2000+1000 a0", "A 3000+1000 a0", "A 4000+1000 a0"}));
+  t.recv({.ack = 10'000});
   EXPECT_EQ(t.s.ca_state, CaState::kOpen);
 }
 

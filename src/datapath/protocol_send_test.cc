@@ -426,6 +426,28 @@ TEST(Rtt, LongRoundTripsCountToo) {
   EXPECT_EQ(t.s.srtt, millis(900));
 }
 
+TEST(Rtt, TheLeastOneIsThatOfTheLastMinutes) {
+  Script t;
+  const auto exchange = [&t](Nanos rtt) {
+    t.write(1000);
+    t.pass(rtt);
+    t.recv({.ack = static_cast<std::int64_t>(t.s.snd_max)});
+  };
+  exchange(millis(10));
+  EXPECT_EQ(t.s.min_rtt, millis(10));
+  for (int minute = 0; minute < 4; ++minute) {  // another path
+    t.pass(seconds(60));
+    exchange(millis(40));
+    EXPECT_EQ(t.s.min_rtt, millis(10)) << minute;
+  }
+  t.pass(seconds(61));
+  exchange(millis(90));
+  EXPECT_GT(t.s.min_rtt, millis(10)) << "the first path says nothing any more";
+  EXPECT_LT(t.s.min_rtt, millis(40)) << "nor does one late answer say all";
+  exchange(millis(20));
+  EXPECT_EQ(t.s.min_rtt, millis(20));
+}
+
 TEST(Rtt, AnAnswerToALaterSegmentIsNotTimedFromTheFirst) {
   Script t;
   t.s.ts_on = true;

@@ -29,7 +29,9 @@ std::uint32_t prr_on_ack(flow::PrrState& prr, const PrrInput& in) {
   allowed = std::max<std::int64_t>(allowed, 0);
   // What a peer's reports cannot justify: more than was in flight when the losses were found.
   const std::int64_t most = std::max(static_cast<std::int64_t>(prr.flight), ssthresh) + in.mss;
-  return static_cast<std::uint32_t>(std::min({flight + allowed, most, std::int64_t{UINT32_MAX}}));
+  const std::int64_t window = std::min({flight + allowed, most, std::int64_t{UINT32_MAX}});
+  // RFC 5681 section 3.1: never less than a segment, or with nothing in flight nothing would leave.
+  return static_cast<std::uint32_t>(std::max<std::int64_t>(window, in.mss));
 }
 
 }  // namespace toe::datapath

@@ -57,6 +57,15 @@ TEST(Prr, NeverRefillsBeyondTheThreshold) {
       10'000u);
 }
 
+// Nothing is in flight and more has left than arrived: no acknowledgement would open it again.
+TEST(Prr, AlwaysLeavesRoomForASegment) {
+  flow::PrrState prr;
+  prr_begin(prr, 10'000);
+  prr.sent = 9'000;
+  EXPECT_EQ(prr_on_ack(prr, {.delivered = 0, .flight = 0, .ssthresh = 7'000, .mss = kMss}), kMss);
+  EXPECT_EQ(prr_on_ack(prr, {.delivered = 10, .flight = 0, .ssthresh = 7'000, .mss = kMss}), kMss);
+}
+
 // A program that pauses in a recovery earns nothing, nor does a peer that reports bytes twice.
 TEST(Prr, NeverAllowsMoreThanWasInFlightBefore) {
   flow::PrrState prr;

@@ -6,6 +6,11 @@
 //      leave: both pass the egress order point behind this stage.
 // State: none.
 // Thread: any replica; here the worker.
+// Order: any, within a burst. Only two copies that overlap could tell, and only if the peer sends
+//     different bytes for one position (protocol_data.cc, cut_head): either may stay then. TCP
+//     does not say which (RFC 9293 section 3.10.7.4 trims either end), and an order among copies
+//     would cost every burst a wait. What was published never changes: no copy begins before
+//     rcv_nxt, and what covers a position passed the egress order point before it was published.
 // Cost: one pass over the payload. Drops: none.
 #ifndef TOE_DATAPATH_STAGE_DMA_H_
 #define TOE_DATAPATH_STAGE_DMA_H_

@@ -229,6 +229,7 @@ struct LossScript : Script {
   LossScript() {
     s.sack_on = true;
     s.min_rtt = millis(10);
+    s.min_rtt_at = now;
     s.snd_ring_bytes = 1 << 20;
   }
   std::uint32_t stamp() const {

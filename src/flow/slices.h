@@ -170,7 +170,7 @@ struct ProtocolSlice {
   Nanos srtt{0};
   Nanos rttvar{0};
   Nanos rto = seconds(1);
-  Nanos min_rtt{INT64_MAX};
+  Nanos min_rtt{INT64_MAX};  ///< least of the last minutes
   Time ts_recent_age;
   Time last_heard;                   ///< last acceptable segment, for keep-alive
   Time last_data;                    ///< last segment that carried new data
@@ -180,10 +180,10 @@ struct ProtocolSlice {
   std::uint64_t snd_switch = 0;      ///< first position of the current send ring
   std::uint32_t snd_ring_bytes = 0;  ///< size of the current send ring (control sets it)
   std::uint32_t rcv_ring_bytes = 0;  ///< size of the current receive ring (control sets it)
+  Time min_rtt_at;                   ///< when min_rtt was measured
   // Congestion control's view of a round; touched while cwnd is the limit, or by marks.
   Nanos round_rtt{0};               ///< least round-trip time of the present round
   Nanos last_round_rtt{0};          ///< of the one that ended last
-  std::uint64_t ce_acked = 0;       ///< bytes ever acknowledged by segments with ECE
   std::uint16_t round_samples = 0;  ///< round-trip times measured in the present round
   std::uint16_t last_round_samples = 0;
   bool last_round_limited = false;  ///< cwnd_limited when it ended
@@ -192,6 +192,7 @@ struct ProtocolSlice {
   std::uint64_t recover = 0;         ///< end of the window in which loss was found
   std::uint64_t mark_end = 0;        ///< the same for marks: until then ECE says nothing new
   std::uint64_t rcv_last_round = 0;  ///< bytes received in the round before rcv_round_start
+  std::uint64_t ce_acked = 0;        ///< bytes ever acknowledged by segments with ECE
   std::uint32_t ce_pending = 0;      ///< DCTCP: bytes that came marked and are not acknowledged
   UrgentState urgent;
   Range duplicate;  ///< received twice and not reported yet (RFC 2883)

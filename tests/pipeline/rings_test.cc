@@ -100,6 +100,25 @@ TEST(Rest, AnEmptyReceiveRingIsFreeAtOnceAlsoWithoutAHint) {
   EXPECT_EQ(b.recv(0), "defg");
 }
 
+TEST(Rest, AReceiveRingBehindTheFinIsFreeAtOnceAndTheStreamHasEnded) {
+  Bench b;
+  b.install(0);
+  wire::TcpSegmentHeader h = Bench::header(0);
+  h.flags |= wire::kFin;
+  b.rx({b.frame(h, "abc")});
+  EXPECT_EQ(b.recv(0), "abc");
+  b.take_events();
+  b.command(renewal(CommandKind::kOfferRxRing, Bench::ring(20)));
+  const auto events = b.take_events();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Kind::kRxRingFree);
+  EXPECT_EQ(events[0].ring, Bench::ring(0));
+  EXPECT_EQ(b.recv(0), "");
+  EXPECT_NE(b.line(0).flags & shm::kRxFin, 0u);
+  b.send(0, "xyz");
+  EXPECT_EQ(b.walk().size(), 1u) << "our half is as it was";
+}
+
 TEST(Rest, AnEmptySendRingIsFreeAtOnceAndTheNextWriteGoesToTheNewOne) {
   Bench b;
   b.install(0);

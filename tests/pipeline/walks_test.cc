@@ -231,6 +231,24 @@ TEST_P(AnyOrder, SegmentsOfAFlowLeaveInOrder) {
   for (const std::uint64_t n : next) EXPECT_EQ(n, 9000u);
 }
 
+// A peer that sends different bytes for one position in one burst: stage_dma.h.
+TEST_P(AnyOrder, WhereOverlapsDifferEitherStaysUntilTheEnd) {
+  datapath::Options options;
+  options.order_seed = GetParam();
+  for (int round = 0; round < 20; ++round, options.order_seed += GetParam() == 0 ? 0 : 1) {
+    Bench b(options);
+    b.install(0);
+    b.rx({b.data(0, 10, std::string(10, 'A')), b.data(0, 0, std::string(15, 'B'))});
+    const auto* ring = reinterpret_cast<const char*>(b.segment.view().ring(Bench::ring(0)));
+    const std::string published(ring, 20);
+    const std::string common = published.substr(10, 5);
+    EXPECT_EQ(published.substr(0, 10) + published.substr(15), "BBBBBBBBBBAAAAA");
+    EXPECT_TRUE(common == "BBBBB" || (GetParam() != 0 && common == "AAAAA")) << common;
+    b.rx({b.data(0, 5, std::string(15, 'C')), b.data(0, 12, std::string(10, 'D'))});
+    EXPECT_EQ(b.recv(0), published + "DD");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, AnyOrder, testing::Values(0u, 1u, 99u, 31337u));
 
 TEST(Tickets, DroppedAndForeignFramesSpendTheirs) {

@@ -368,7 +368,7 @@ void Simulation::collect_marks() {
     const datapath::Counters& d = engine->datapath();
     const control::Counters& c = engine->control().counters();
     m.hit(Mark::rto, c.timeouts.load());
-    m.hit(Mark::fast_retransmit, c.fast_retransmits.load());
+    m.hit(Mark::fast_retransmit, d.fast_retransmits.value());
     m.hit(Mark::time_wait, c.time_wait_created.load());
     m.hit(Mark::zero_window, d.zero_windows.value());
     m.hit(Mark::window_probe, d.window_probes.value());
