@@ -50,6 +50,10 @@ sim::Plan plan_of(const Settings& settings) {
   plan.seed = 1;
   plan.congestion = "reno";
   plan.max_ring = 4 << 20;
+  if (settings.contains("ecn")) {
+    const bool asks = settings.at("ecn") == "request";
+    plan.ecn = asks ? control::Ecn::kRequest : control::Ecn::kAccept;
+  }
   if (settings.contains("sack")) plan.sack = settings.at("sack") != "0";
   return plan;
 }
@@ -69,8 +73,8 @@ class EngineSubject final : public Subject {
   int accept() override;
   int connect() override;
   int connect_result() override { return connection_.connect_result(); }
-  ssize_t write(std::span<const std::uint8_t> bytes, bool more) override;
-  ssize_t read(std::span<std::uint8_t> into) override;
+  ssize_t write(std::span<const std::uint8_t> bytes, int flags) override;
+  ssize_t read(std::span<std::uint8_t> into, int flags) override;
   int shutdown(int how) override;
   int close() override;
   int close_listener() override;
@@ -212,13 +216,14 @@ int EngineSubject::connect() {
   return -EINPROGRESS;
 }
 
-ssize_t EngineSubject::write(std::span<const std::uint8_t> bytes, bool more) {
+ssize_t EngineSubject::write(std::span<const std::uint8_t> bytes, int flags) {
   iovec piece{const_cast<std::uint8_t*>(bytes.data()), bytes.size()};
   ssize_t done = 0;
   // A program that is told to wait tries again: rings grow while it does.
   for (int tries = 0; tries < 16 && done < static_cast<ssize_t>(bytes.size()); ++tries) {
     libtoe::IoCursor cursor(&piece, 1);
-    const ssize_t n = connection_.send(cursor, more);
+    const ssize_t n = (flags & MSG_OOB) != 0 ? connection_.send_urgent(cursor)
+                                             : connection_.send(cursor, (flags & MSG_MORE) != 0);
     settle();
     if (n < 0 && n != -EAGAIN) return done > 0 ? done : n;
     if (n <= 0) continue;
@@ -229,11 +234,13 @@ ssize_t EngineSubject::write(std::span<const std::uint8_t> bytes, bool more) {
   return done > 0 || bytes.empty() ? done : -EAGAIN;
 }
 
-ssize_t EngineSubject::read(std::span<std::uint8_t> into) {
+ssize_t EngineSubject::read(std::span<std::uint8_t> into, int flags) {
   settle();
   iovec piece{into.data(), into.size()};
   libtoe::IoCursor cursor(&piece, 1);
-  const ssize_t n = connection_.recv(cursor, libtoe::RecvMode::kTake);
+  const ssize_t n = (flags & MSG_OOB) != 0
+                        ? connection_.recv_urgent(cursor, libtoe::RecvMode::kTake)
+                        : connection_.recv(cursor, libtoe::RecvMode::kTake);
   settle();
   return n;
 }

@@ -57,8 +57,8 @@ class LinuxSubject final : public Subject {
   int accept() override;
   int connect() override;
   int connect_result() override;
-  ssize_t write(std::span<const std::uint8_t> bytes, bool more) override;
-  ssize_t read(std::span<std::uint8_t> into) override;
+  ssize_t write(std::span<const std::uint8_t> bytes, int flags) override;
+  ssize_t read(std::span<std::uint8_t> into, int flags) override;
   int shutdown(int how) override { return or_errno(::shutdown(socket_.get(), how)); }
   int close() override;
   int close_listener() override;
@@ -205,14 +205,13 @@ int LinuxSubject::connect_result() {
   return error();
 }
 
-ssize_t LinuxSubject::write(std::span<const std::uint8_t> bytes, bool more) {
-  const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
-  const ssize_t n = ::send(socket_.get(), bytes.data(), bytes.size(), flags);
+ssize_t LinuxSubject::write(std::span<const std::uint8_t> bytes, int flags) {
+  const ssize_t n = ::send(socket_.get(), bytes.data(), bytes.size(), flags | MSG_NOSIGNAL);
   return n < 0 ? -errno : n;
 }
 
-ssize_t LinuxSubject::read(std::span<std::uint8_t> into) {
-  const ssize_t n = ::recv(socket_.get(), into.data(), into.size(), 0);
+ssize_t LinuxSubject::read(std::span<std::uint8_t> into, int flags) {
+  const ssize_t n = ::recv(socket_.get(), into.data(), into.size(), flags);
   return n < 0 ? -errno : n;
 }
 

@@ -16,11 +16,15 @@ constexpr std::int64_t kPatience = 2000 * kMs;  ///< for a segment without `at`
 constexpr std::uint8_t kJudged = kSyn | kFin | kRst | kAck;
 
 const std::map<std::string, int>& errno_names() {
-  static const std::map<std::string, int> names = {
-      {"EAGAIN", EAGAIN},           {"EPIPE", EPIPE},
-      {"ECONNRESET", ECONNRESET},   {"ETIMEDOUT", ETIMEDOUT},
-      {"ENOTCONN", ENOTCONN},       {"ECONNREFUSED", ECONNREFUSED},
-      {"EINPROGRESS", EINPROGRESS}, {"ECONNABORTED", ECONNABORTED}};
+  static const std::map<std::string, int> names = {{"EAGAIN", EAGAIN},
+                                                   {"EPIPE", EPIPE},
+                                                   {"ECONNRESET", ECONNRESET},
+                                                   {"ETIMEDOUT", ETIMEDOUT},
+                                                   {"ENOTCONN", ENOTCONN},
+                                                   {"ECONNREFUSED", ECONNREFUSED},
+                                                   {"EINPROGRESS", EINPROGRESS},
+                                                   {"ECONNABORTED", ECONNABORTED},
+                                                   {"EINVAL", EINVAL}};
   return names;
 }
 
@@ -120,6 +124,7 @@ void Runner::call(const Words& words) {
   if (name == "connected") return check_result(words, subject_.connect_result(), 0);
   if (name == "write") return write(words);
   if (name == "read") return read(words);
+  if (name == "urgent") return read_urgent(words);
   if (name == "shutdown") return check_result(words, shut(words), 0);
   if (name == "close" && words.size() > 1) return check_result(words, subject_.close_listener(), 0);
   if (name == "close") return check_result(words, subject_.close(), 0);
@@ -157,6 +162,8 @@ void Runner::inject_one(const SegmentText& text, std::uint32_t begin, std::uint3
   s.ack = text.ack ? subject_isn_ + static_cast<std::uint32_t>(*text.ack) : 0;
   if (text.win) window_ = static_cast<std::uint16_t>(*text.win);
   s.window = window_;
+  s.urgent = static_cast<std::uint16_t>(text.urgent.value_or(0));
+  s.ecn = text.ecn.value_or(kNotEct);
   s.options = options_to_send(text);
   s.payload = payload(text, begin, end);
   note(s, false);
@@ -292,6 +299,9 @@ void Runner::quiet(long ms) {
 std::string Runner::mismatch(const SegmentText& text, const Segment& s) const {
   if (((text.flags ^ s.flags) & kJudged) != 0) return "other flags";
   if ((text.flags & ~s.flags & ~kJudged) != 0) return "flags missing";
+  if ((text.without & s.flags) != 0) return "a flag too many";
+  if (text.ecn && s.ecn != *text.ecn) return "another ECN field";
+  if (text.urgent && s.urgent != *text.urgent) return "another urgent pointer";
   const auto begin = static_cast<std::int32_t>(s.seq - subject_isn_);
   if (text.seq && begin != *text.seq) return "another sequence number";
   const long length = text.end ? *text.end - *text.seq : 0;
@@ -335,7 +345,10 @@ std::string Runner::print(const Segment& s, bool out) const {
   const std::uint32_t own = out ? subject_isn_ : peer_isn_, other = out ? peer_isn_ : subject_isn_;
   std::string text = flags_text(s.flags) + " " + range_text(s.seq - own, s.payload.size());
   if ((s.flags & kAck) != 0) text += " ack " + range_text(s.ack - other, 0);
-  text += " win " + std::to_string(s.window) + " <";
+  text += " win " + std::to_string(s.window);
+  if ((s.flags & kUrg) != 0) text += " urg " + std::to_string(s.urgent);
+  static constexpr const char* kEcn[] = {"", " ecn ect1", " ecn ect", " ecn ce"};
+  text += std::string(kEcn[s.ecn]) + " <";
   const Options& o = s.options;
   if (o.mss) text += "mss " + std::to_string(*o.mss) + ",";
   if (o.sack_ok) text += "sackOK,";
@@ -390,19 +403,31 @@ void Runner::establish(const Words& words) {
 
 void Runner::write(const Words& words) {
   const long count = number(words.at(1));
-  const bool more = words.size() > 2 && words[2] == "more";
+  const std::string how = words.size() > 2 ? words[2] : "";
+  const int flags = how == "more" ? MSG_MORE : how == "urgent" ? MSG_OOB : 0;
   const std::uint64_t before = written_;
   written_ += static_cast<std::uint64_t>(count);  // the segments may leave within the call
   const std::span<const std::uint8_t> bytes(out_.at(before), static_cast<std::size_t>(count));
-  const ssize_t n = subject_.write(bytes, more);
+  const ssize_t n = subject_.write(bytes, flags);
   written_ = before + static_cast<std::uint64_t>(std::max<ssize_t>(n, 0));
   check_result(words, n, count);
+}
+
+/// urgent [= RESULT] ["text"]
+void Runner::read_urgent(const Words& words) {
+  std::vector<std::uint8_t> byte(1);
+  const ssize_t n = subject_.read(byte, MSG_OOB);
+  const bool text = words.back()[0] == '"';
+  check_result(Words(words.begin(), words.end() - (text ? 1 : 0)), n, 1);
+  if (n == 1 && text && words.back()[1] != static_cast<char>(byte[0])) {
+    throw Failure("another urgent byte");
+  }
 }
 
 /// read N [= RESULT] ["text"]
 void Runner::read(const Words& words) {
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(number(words.at(1))));
-  const ssize_t n = subject_.read(bytes);
+  const ssize_t n = subject_.read(bytes, 0);
   const bool text = words.back()[0] == '"';
   const Words call(words.begin(), words.end() - (text ? 1 : 0));
   check_result(call, n, static_cast<long>(bytes.size()));

@@ -54,6 +54,7 @@ class Runner {
   void establish(const Words& words);
   void write(const Words& words);
   void read(const Words& words);
+  void read_urgent(const Words& words);
   void check_read(const Words& words, long result, const std::vector<std::uint8_t>& bytes);
   void poll(const Words& words);
   int shut(const Words& words);

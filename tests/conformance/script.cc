@@ -110,6 +110,15 @@ void parse_window(std::string word, SegmentText& s) {
   s.win = number(word);
 }
 
+std::uint8_t parse_ecn(const std::string& word) {
+  static const std::pair<const char*, Ecn> names[] = {
+      {"no", kNotEct}, {"ect", kEct0}, {"ect1", kEct1}, {"ce", kCe}};
+  for (const auto& [name, value] : names) {
+    if (word == name) return value;
+  }
+  throw Failure("not an ECN field: " + word);
+}
+
 /// "A..B" in milliseconds.
 void parse_times(const std::string& word, SegmentText& s) {
   const std::size_t dots = word.find("..");
@@ -207,6 +216,12 @@ SegmentText parse_segment(const std::vector<std::string>& words) {
       s.ack = number(value);
     } else if (name == "win") {
       parse_window(value, s);
+    } else if (name == "not") {
+      s.without = parse_flags(value);
+    } else if (name == "ecn") {
+      s.ecn = parse_ecn(value);
+    } else if (name == "urg") {
+      s.urgent = number(value);
     } else if (name == "by") {
       s.by = number(value);
     } else if (name == "fill") {

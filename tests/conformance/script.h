@@ -51,7 +51,9 @@ OptionText parse_options(const std::string& word);
 /// A segment as a script writes it.
 struct SegmentText {
   std::uint8_t flags = 0;
-  std::optional<long> seq, end, ack, win;
+  std::uint8_t without = 0;  ///< flags that must not be there
+  std::optional<long> seq, end, ack, win, urgent;
+  std::optional<std::uint8_t> ecn;
   bool from_edge = false;  ///< seq and end count from the window's right edge, not from the SYN
   char win_compare = '=';  ///< '=', '<' or '>'
   long by = 0;             ///< the range comes in segments of so many bytes

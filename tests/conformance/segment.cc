@@ -122,14 +122,15 @@ Bytes encode(const Segment& s) {
   tcp.push_back(low(static_cast<std::uint32_t>((kTcpBytes + options.size()) / 4) << 4));
   tcp.push_back(s.flags);
   put16(tcp, s.window);
-  put32(tcp, 0);  // checksum, urgent pointer
+  put16(tcp, 0);  // checksum
+  put16(tcp, s.urgent);
   tcp.insert(tcp.end(), options.begin(), options.end());
   tcp.insert(tcp.end(), s.payload.begin(), s.payload.end());
   const std::uint16_t tcp_sum = checksum(pseudo_sum(tcp.size()) + sum_of(tcp));
   tcp[16] = low(std::uint32_t{tcp_sum} >> 8);
   tcp[17] = low(tcp_sum);
 
-  Bytes ip = {0x45, 0};
+  Bytes ip = {0x45, s.ecn};
   put16(ip, static_cast<std::uint32_t>(kIpBytes + tcp.size()));
   put32(ip, 0x00004000);  // do not fragment
   ip.insert(ip.end(), {64, 6, 0, 0});
@@ -158,6 +159,8 @@ bool decode(View packet, Segment& out) {
   out.ack = get32(tcp, 8);
   out.flags = tcp[13];
   out.window = get16(tcp, 14);
+  out.urgent = get16(tcp, 18);
+  out.ecn = packet[1] & 3;
   out.payload.assign(tcp.begin() + static_cast<std::ptrdiff_t>(header), tcp.end());
   return read_options(tcp.subspan(kTcpBytes, header - kTcpBytes), out.options);
 }

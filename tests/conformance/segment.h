@@ -11,6 +11,9 @@
 
 namespace toe::conformance {
 
+/// The ECN field of IP.
+enum Ecn : std::uint8_t { kNotEct = 0, kEct1 = 1, kEct0 = 2, kCe = 3 };
+
 enum Flag : std::uint8_t {
   kFin = 0x01,
   kSyn = 0x02,
@@ -48,6 +51,8 @@ struct Segment {
   std::uint32_t seq = 0;
   std::uint32_t ack = 0;
   std::uint16_t window = 0;
+  std::uint16_t urgent = 0;
+  std::uint8_t ecn = 0;  ///< of the IP header
   Options options;
   std::vector<std::uint8_t> payload;
   std::int64_t at_ns = 0;  ///< when it left the subject

@@ -43,8 +43,9 @@ class Subject {
   virtual int accept() = 0;
   virtual int connect() = 0;
   virtual int connect_result() = 0;  ///< -EINPROGRESS while nothing is known
-  virtual ssize_t write(std::span<const std::uint8_t> bytes, bool more) = 0;
-  virtual ssize_t read(std::span<std::uint8_t> into) = 0;
+  /// `flags`: MSG_MORE, MSG_OOB.
+  virtual ssize_t write(std::span<const std::uint8_t> bytes, int flags) = 0;
+  virtual ssize_t read(std::span<std::uint8_t> into, int flags) = 0;
   virtual int shutdown(int how) = 0;
   virtual int close() = 0;
   virtual int close_listener() = 0;
