@@ -62,6 +62,14 @@ def held(bed):
             "frames": bed.engine.ask("stats")["levels"]["frames_held"]}
 
 
+def nothing_is_left(before, now):
+    """Of the attackers, whose hundreds of programs had descriptors, segments and flows. A few
+    descriptors come and go with whoever asks."""
+    users = {**before["users"], strangers.NOBODY: (0, 0)}
+    return (now["descriptors"] <= before["descriptors"] + 3
+            and {**now, "descriptors": 0} == {**before, "users": users, "descriptors": 0})
+
+
 def others_lose_nothing(bed, *attacks):
     """The attacks, one after the other, while another user's memcached serves checked load."""
     need_engine()
@@ -82,8 +90,7 @@ def others_lose_nothing(bed, *attacks):
             print(f"{name}: {said}")
             check(sum(json.loads(said).values()) > 0, f"{name} did nothing")
             check(server.running(), "the victim has gone: " + server.output())
-    wait_for(lambda: held(bed) == {**before, "users": {**before["users"],
-                                                      strangers.NOBODY: (0, 0)}}, 10,
+    wait_for(lambda: nothing_is_left(before, held(bed)), 20,
              lambda: f"what was there before: {before}, but there is {held(bed)}")
     load(bed)
     return bed.engine.ask("stats")["counters"]
