@@ -72,6 +72,7 @@ class Bed:
         self.client = self.lab.client
         self.engine = None
         self._results = 0
+        self._restricted = "--seccomp=false" not in run_arguments
         try:
             if not KERNEL:
                 self.engine = Engine(self.lab, run_arguments)
@@ -173,8 +174,16 @@ class Bed:
             if process is not self.engine.process:
                 process.stop()
         self.wait_no_connections()
+        self._check_restricted()
         status = self.engine.stop()
         check(status == 0, f"the engine ended with {status} on SIGTERM")
+
+    def _check_restricted(self):
+        """Every case runs with the engine's lists of system calls, which end it if one is short."""
+        for task in os.listdir(f"/proc/{self.engine.pid}/task"):
+            with open(f"/proc/{self.engine.pid}/task/{task}/status") as file:
+                modes = [line.split()[1] for line in file if line.startswith("Seccomp:")]
+            check(not self._restricted or modes == ["2"], f"a thread may call anything: {modes}")
 
     # Kernel sockets of this process on the client side.
 

@@ -104,6 +104,8 @@ def lies(bed):
 
 
 @case
+@harness.bed_options(run_arguments=["--max-programs-per-user", "100", "--max-requests-per-user",
+                                    "2000"])
 def floods(bed):
     """More questions, programs and connects than a user may have."""
     counters = others_lose_nothing(bed, ("flood",), ("mute",), ("connects", SERVER))

@@ -369,10 +369,19 @@ TEST_F(NetTest, RefusesWhatProvesNothing) {
 TEST_F(NetTest, ChecksASocketThatIsAboutToConnect) {
   const std::uint64_t cookie = own_netns_cookie().value();
   const UniqueFd fresh = tcp_socket(kHere4);
-  auto facts = check_socket(fresh.get(), cookie);
+  const IpAddr local[] = {kHere4};
+  auto facts = check_connector(fresh.get(), cookie, local);
   ASSERT_TRUE(facts.ok());
   EXPECT_EQ(facts.value().port, 0);
   EXPECT_TRUE(facts.value().address.is_any());
+  EXPECT_EQ(check_connector(bound(kHere4, 7000).get(), cookie, local).value().address, kHere4);
+  EXPECT_EQ(check_connector(bound(kHere6, 7000).get(), cookie, local).error().code, EADDRNOTAVAIL);
+  const UniqueFd anywhere = tcp_socket(kHere4);  // IP_FREEBIND needs no privilege
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(anywhere.get(), IPPROTO_IP, IP_FREEBIND, &on, sizeof on), 0);
+  const Name name(addr("192.0.2.1"), 0);
+  ASSERT_EQ(::bind(anywhere.get(), name.get(), name.length), 0);
+  EXPECT_EQ(check_connector(anywhere.get(), cookie, local).error().code, EADDRNOTAVAIL);
 }
 
 TEST_F(NetTest, HeldPortsAreNobodyElses) {
