@@ -34,15 +34,18 @@ void start_delayed_ack(Step& t) {
   t.out.delay_ack = true;
 }
 
+/// Every segment is acknowledged, as Linux does at first and behind losses.
+bool quick_mode(const ProtocolSlice& s) { return s.quick_acks > 0 && !s.pingpong; }
+
 /// RFC 1122 section 4.2.3.2 and RFC 5681 section 4.2.
 void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
   ProtocolSlice& s = t.s;
   s.rcv_mss = std::max(s.rcv_mss, length);
   const bool two_segments = s.rcv_nxt - s.last_ack_sent > s.rcv_mss;
-  if (t.options.immediate_ack || filled_gap || two_segments) {
-    s.ack_now = true;
-  } else if (s.quick_acks > 0 && !s.pingpong) {
-    --s.quick_acks;
+  const bool quick = quick_mode(s);
+  // The peer has lost something: its window is small, and waits for every ACK.
+  s.quick_acks = static_cast<std::uint8_t>(filled_gap ? kQuickAcks : s.quick_acks - (quick ? 1 : 0));
+  if (t.options.immediate_ack || filled_gap || two_segments || quick) {
     s.ack_now = true;
   } else {
     start_delayed_ack(t);
@@ -66,12 +69,13 @@ std::uint64_t join_ranges(Step& t, const Piece& piece) {
   return next;
 }
 
-void take_in_order(Step& t, const Piece& piece) {
+/// `owed`: an earlier segment of the burst is not acknowledged yet.
+void take_in_order(Step& t, const Piece& piece, bool owed) {
   ProtocolSlice& s = t.s;
   const bool gap = s.ranges != 0;
-  // What is acknowledged now must not look like duplicates; while a gap closes, two ACKs make it
-  // rare that the peer hears nothing of it.
-  s.more_acks = gap && s.ack_now ? 1 : 0;
+  // What is acknowledged now must not look like duplicates; while a gap closes, and of a burst in
+  // quick mode, two ACKs make it rare that the peer hears nothing of it.
+  s.more_acks = (gap || quick_mode(s)) && owed ? 1 : 0;
   const std::uint64_t before = s.rcv_nxt;
   s.rcv_nxt = gap ? join_ranges(t, piece) : piece.end;
   t.counters.bytes_in.add(s.rcv_nxt - before);
@@ -155,6 +159,7 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
   const bool has_fin = (seg.flags & wire::kFin) != 0;
   if (seg.payload_length == 0 && !has_fin) return;
 
+  const bool owed = s.ack_now;
   Piece piece = trim(s, seg, seq);
   if (!piece.empty() && s.orphan) {  // nobody will read it: RFC 9293 section 3.10.4 (CLOSE)
     on_abort(t, 0, true);
@@ -176,7 +181,7 @@ void take_payload(Step& t, const RxSummary& seg, std::int64_t seq) {
     }
     s.last_data = t.now;
     const bool in_order = piece.begin == s.rcv_nxt;
-    if (in_order) take_in_order(t, piece);
+    if (in_order) take_in_order(t, piece, owed);
     if (in_order || take_out_of_order(t, piece)) {
       t.out.copy_pos = piece.begin;
       t.out.copy_offset = static_cast<std::uint16_t>(seg.payload_offset + piece.skipped);

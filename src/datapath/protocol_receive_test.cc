@@ -217,6 +217,31 @@ TEST(AckPolicy, AClosedGapIsAcknowledgedTwiceAtMost) {
   EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a6000"}));
 }
 
+TEST(AckPolicy, ABurstInQuickModeIsAcknowledgedTwice) {
+  Script t;
+  t.s.quick_acks = 3;
+  t.hold_back = true;
+  for (int i = 0; i < 3; ++i) t.recv({.length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a3000", "A 0+0 a3000"})) << "one of them may be lost";
+  for (int i = 0; i < 3; ++i) t.recv({.length = kTestMss});
+  t.transmit();
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a6000"})) << "the mode is over";
+}
+
+TEST(AckPolicy, BehindAClosedGapEverySegmentIsAcknowledgedAtOnce) {
+  Script t;
+  t.recv({.seq = kTestMss, .length = kTestMss});
+  t.recv({.seq = 0, .length = kTestMss});
+  t.take_sent();
+  for (int i = 0; i < 16; ++i) {
+    t.recv({.length = 500});
+    EXPECT_EQ(t.take_sent().size(), 1u) << i;
+  }
+  t.recv({.length = 500});
+  EXPECT_EQ(t.take_sent().size(), 0u);
+}
+
 TEST(AckPolicy, TheAnswerCarriesTheAck) {
   Script t;
   t.recv({.length = 100});
