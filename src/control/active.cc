@@ -78,6 +78,8 @@ void Control::Impl::go_on_active(std::uint32_t id) {
   if (a.key.local.is_any()) a.key.local = e.route.source;
   if (a.pool == kNil) a.pool = pool_of(a.key.local);
   if (a.pool == kNil) return fail_connect(id, 0, shm::KernelReason::kLimit);
+  a.port_at = static_cast<std::uint32_t>(flow::hash_of(a.key, secrets.isn) >> 32) +
+              static_cast<std::uint32_t>(counters.active_opens.load());
   pick_port(id);
 }
 
@@ -90,26 +92,30 @@ std::uint32_t Control::Impl::pool_of(const IpAddr& local) {
   return static_cast<std::uint32_t>(pools.size()) - 1;
 }
 
-// RFC 6056: ports are tried from a point that depends on the remote end.
-void Control::Impl::pick_port(std::uint32_t id) {
+// RFC 6056: ports are tried from a point that depends on the remote end. `ask`: of the kernel, when
+// few are left; else what the pool has is looked through to its end, in steps.
+void Control::Impl::pick_port(std::uint32_t id, bool ask) {
   Attempt& a = attempts[id];
   PortPool& pool = pools[a.pool];
   flow::FlowKey key = a.key;
-  const auto start = static_cast<std::uint32_t>(flow::hash_of(key, secrets.isn) >> 32) +
-                     static_cast<std::uint32_t>(counters.active_opens.load());
-  const std::uint16_t port = pool.take(start, [&](std::uint16_t p) {
+  const std::uint16_t port = pool.take(a.port_at, [&](std::uint16_t p) {
     key.local_port = p;
     return find_live(key) == kNil && time_wait.find(key) == kNil;
   });
-  pool.refill(port == 0);
+  a.port_at += PortPool::kTries;
+  a.ports_seen = ask ? 0 : a.ports_seen + PortPool::kTries;
+  if (ask) pool.refill();
   if (port != 0) {
     a.key.local_port = port;
     a.has_port = true;
     return begin_connect(id);
   }
-  if (pool.asked() == 0) return fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
+  if (pool.asked() == 0 && a.ports_seen >= pool.size()) {
+    return fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
+  }
   a.state = Attempt::State::kWaitPort;
   push_back(pool.waiters, id, [this](std::uint32_t i) -> Link& { return attempts[i].waiting; });
+  if (ask && pool.asked() == 0) resume_later(pool, true);
 }
 
 // Everything is there: the application gets its line, the peer its SYN.
@@ -218,34 +224,36 @@ void Control::Impl::fail_connect(std::uint32_t id, int error, shm::KernelReason 
 }
 
 // The first in line take what there is; one that finds nothing waits again, at the end, for the
-// next answer. True: nothing can be done now.
-bool Control::Impl::resume_pool(PortPool& pool, bool failed) {
-  for (std::uint32_t left = kWaitersPerStep; left > 0 && !pool.waiters.empty(); --left) {
+// next answer. `dry`: the kernel has no more, and each looks at all ports of the pool before it
+// gives up. True: nothing can be done now.
+bool Control::Impl::resume_pool(PortPool& pool, bool dry) {
+  const std::uint32_t most = dry ? kSearchesPerStep : kWaitersPerStep;
+  for (std::uint32_t left = most; left > 0 && !pool.waiters.empty(); --left) {
     const std::uint32_t id = pool.waiters.head;
-    if (failed) {
-      fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
-      continue;
-    }
     stop_waiting(id);
     attempts[id].state = Attempt::State::kWaitMark;
-    pick_port(id);
-    if (attempts[id].state == Attempt::State::kWaitPort) return true;
+    pick_port(id, !dry);
+    const bool waits = attempts[id].state == Attempt::State::kWaitPort;
+    if (waits && (!dry || pool.asked() != 0)) return true;
   }
   return pool.waiters.empty();
 }
 
+void Control::Impl::resume_later(const PortPool& pool, bool dry) {
+  Job job;
+  job.kind = Job::Kind::kPort;
+  job.pool = static_cast<std::uint32_t>(&pool - pools.data());
+  job.dry = dry;
+  jobs.push_back(job);
+}
+
 void Control::Impl::on_held_port(const Request& r) {
-  for (std::uint32_t i = 0; i < pools.size(); ++i) {
-    PortPool& pool = pools[i];
+  for (PortPool& pool : pools) {
     if (pool.local() != r.local) continue;
-    pool.on_answer(r.error == 0 ? r.local_port : std::uint16_t{0});
-    const bool failed = r.error != 0;
-    if ((failed && pool.asked() != 0) || resume_pool(pool, failed)) return;
-    Job job;
-    job.kind = Job::Kind::kPort;
-    job.pool = i;
-    job.failed = failed;
-    jobs.push_back(job);
+    const bool dry = r.error != 0;
+    pool.on_answer(dry ? std::uint16_t{0} : r.local_port);
+    if (dry && pool.asked() != 0) return;
+    if (!resume_pool(pool, dry)) resume_later(pool, dry);
     return;
   }
 }

@@ -14,6 +14,7 @@ using shm::MessageType;
 
 class ActiveTest : public ControlTest {
  protected:
+  using ControlTest::ControlTest;
   // Client 1 has sent its SYN from port 50000.
   void connecting() {
     join(1, 1);
@@ -187,6 +188,52 @@ TEST_F(ActiveTest, OnePortServesSeveralRemoteEnds) {
   held_port(50001);
   EXPECT_EQ(world.replies.size(), 3u);
   EXPECT_EQ(last_sent().src_port, 50001);
+}
+
+// Ports of all connections are used by two remote ends each, in an order that chance decides.
+class ManyConnections : public ActiveTest {
+ protected:
+  static constexpr std::uint16_t kPorts = 400;  // many times PortPool::kTries
+  static constexpr std::uint16_t kRemotePorts[] = {9001, 9002};
+
+  ManyConnections() : ActiveTest(options_for(3 * kPorts)) {}
+  static Options options_for(std::uint32_t flows) {
+    Options o = small_options();
+    o.max_flows = flows;
+    return o;
+  }
+  /// Asks for a connection; the kernel has `kPorts` ports. Returns the answer's type.
+  MessageType connect(std::uint64_t cookie, std::uint16_t remote_port) {
+    auto r = connect_request(1, cookie);
+    r.remote_port = remote_port;
+    const std::size_t before = world.replies.size();
+    request(r);
+    while (world.replies.size() == before && world.ports_wanted > 0) {
+      --world.ports_wanted;
+      const bool more = given < kPorts;
+      held_port(more ? static_cast<std::uint16_t>(20000 + given++) : 0, more ? 0 : EADDRINUSE);
+    }
+    poll();
+    return world.replies.size() == before ? MessageType{} : last_reply().type();
+  }
+
+  std::uint16_t given = 0;
+};
+
+TEST_F(ManyConnections, EveryPortServesEveryRemoteEndOnce) {
+  join(1, 1);
+  request(connect_request(1, 1));  // the first, which keeps the route known
+  route(kPeer);
+  std::uint64_t cookie = 100;
+  for (const std::uint16_t remote : kRemotePorts) {
+    for (int i = 0; i < kPorts; ++i) {
+      ASSERT_EQ(connect(cookie++, remote), MessageType::kConnecting) << remote << " " << i;
+    }
+  }
+  for (const std::uint16_t remote : kRemotePorts) {
+    ASSERT_EQ(connect(cookie++, remote), MessageType::kRefused);
+    EXPECT_EQ(last_reply().as<shm::Refused>().error, EADDRNOTAVAIL);
+  }
 }
 
 // By socket, by route, by default; a name of the route that we do not have counts as none.

@@ -129,6 +129,19 @@ TEST_F(ClosingTest, TimeWaitGivesWayToALaterSyn) {
   EXPECT_EQ(commanded(Kind::kInstall).size(), 2u);
 }
 
+// The port may be another program's by now, at the kernel: it gets the SYN when it comes again.
+TEST_F(ClosingTest, TimeWaitWithoutListenerGivesWaySilently) {
+  accepted();
+  end_in_time_wait();
+  release(1, 1, listener_line);
+  const std::size_t sent = world.sent.size();
+  peer_clock = 6001;
+  receive(from_peer(40000, wire::kSyn, rcv_nxt + 100));
+  EXPECT_EQ(world.sent.size(), sent);
+  poll();
+  ASSERT_EQ(world.ports_released.size(), 2u);  // wildcard and address
+}
+
 TEST_F(ClosingTest, FullTimeWaitTableCostsNoConnection) {
   serve();
   slot = context(1, 1);

@@ -80,7 +80,7 @@ struct Control::Impl : State {
   bool may_connect(std::uint32_t uid);
   void go_on_active(std::uint32_t id);
   std::uint32_t pool_of(const IpAddr& local);
-  void pick_port(std::uint32_t id);
+  void pick_port(std::uint32_t id, bool ask = true);
   void begin_connect(std::uint32_t id);
   void on_syn_sent(std::uint32_t id, const wire::TcpSegment& s);
   void install_active(std::uint32_t id, const wire::TcpSegment& s);
@@ -222,8 +222,9 @@ struct Control::Impl : State {
   Visit visit_route(const Job& job, std::uint32_t id);
   std::uint32_t job_length(const Job& job) const;
   void finish_job(const Job& job);
-  bool resume_route(std::uint32_t route);         // true: nobody waits any more
-  bool resume_pool(PortPool& pool, bool failed);  // the same, or the next answer goes on
+  bool resume_route(std::uint32_t route);      // true: nobody waits any more
+  bool resume_pool(PortPool& pool, bool dry);  // the same, or the next answer goes on
+  void resume_later(const PortPool& pool, bool dry);
   void on_route(const Request& r);
   void refresh_route(std::uint32_t id);
   void on_address_gone(const IpAddr& local);

@@ -31,7 +31,7 @@ bool Control::Impl::step_jobs() {
   if (job.kind == Job::Kind::kResume) {
     over = resume_route(job.route);
   } else if (job.kind == Job::Kind::kPort) {
-    over = resume_pool(pools[job.pool], job.failed);
+    over = resume_pool(pools[job.pool], job.dry);
   } else {
     over = step_records(job);
   }

@@ -37,7 +37,8 @@ std::uint32_t Control::Impl::find_listener(const IpAddr& local, std::uint16_t po
 std::uint32_t Control::Impl::exact_listener(const Request& r) const {
   for (std::uint32_t i = listeners_on_port[r.local_port]; i != kNil;
        i = listeners[i].next_on_port) {
-    if (listeners[i].local == r.local) return i;
+    const Listener& l = listeners[i];
+    if (l.local == r.local && (!l.local.is_any() || l.v6only == r.v6only)) return i;
   }
   return kNil;
 }
@@ -168,7 +169,7 @@ std::uint32_t Control::Impl::new_listener(const Request& r, Segment& segment) {
   l.next_on_port = listeners_on_port[l.port];
   listeners_on_port[l.port] = id;
   listener_by_cookie.emplace(r.cookie, id);
-  port_uses.open_listener(l.local, l.port);
+  port_uses.open_listener(l.local, l.port, l.v6only);
   shm::Line& words = segment.line(line);
   words.rx_ring[0].store(ring.word, std::memory_order_relaxed);
   words.local_port.store(l.port, std::memory_order_relaxed);
@@ -236,7 +237,7 @@ void Control::Impl::close_listener(std::uint32_t id) {
   std::uint32_t* at = &listeners_on_port[l.port];
   while (*at != id) at = &listeners[*at].next_on_port;
   *at = l.next_on_port;
-  port_uses.close_listener(l.local, l.port);
+  port_uses.close_listener(l.local, l.port, l.v6only);
   Job job;
   job.kind = Job::Kind::kClose;
   job.listener = id;

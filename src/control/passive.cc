@@ -39,6 +39,9 @@ void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   if (on == kNil || stopping) {
     if (stopping) return;
     count(counters.syn_no_listener);
+    // A 4-tuple in TIME-WAIT may be all that is left to us of a port: then another may listen at
+    // the kernel, which gets the SYN when it is sent again.
+    if (least_iss != 0) return;
     return send_reset(s);
   }
   Listener& l = listeners[on];

@@ -429,5 +429,23 @@ TEST_F(PassiveTest, SequenceNumbersGrowWithTimeForOneTuple) {
   EXPECT_GT(last_sent().seq - last, 1'000'000u);
 }
 
+// Linux keeps an IPv6-only wildcard and a dual-stack one apart, though both are "::".
+TEST_F(PassiveTest, Ipv6OnlyAndDualStackAreTwoListeners) {
+  join(1, 1);
+  Request only = listen_request(1, 500, IpAddr{});
+  only.reuseport = true;
+  only.v6only = true;
+  listen(only);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(last_sent().flags, wire::kRst | wire::kAck);
+  Request dual = only;
+  dual.cookie = 501;
+  dual.v6only = false;
+  listen(dual);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+}
+
 }  // namespace
 }  // namespace toe::control

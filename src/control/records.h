@@ -33,6 +33,7 @@ inline constexpr std::uint32_t kTimersPerPoll = 128;
 inline constexpr std::uint32_t kRecordsPerStep = 128;  ///< records a job or dump looks at per poll
 inline constexpr std::uint32_t kActionCost = 4;        ///< of one acted upon, in records
 inline constexpr std::uint32_t kWaitersPerStep = 32;   ///< attempts that go on at once
+inline constexpr std::uint32_t kSearchesPerStep = 2;   ///< of PortPool::kTries ports each
 inline constexpr std::uint32_t kMaxDumps = 16;
 inline constexpr std::uint32_t kMaxPools = 256;         ///< local addresses of outgoing connections
 inline constexpr std::uint32_t kHeaderTemplates = 256;  ///< kSetHeader under way at once
@@ -73,8 +74,10 @@ struct Attempt {
   std::uint32_t ts_offset = 0;
   std::uint32_t listener = kNil;  ///< passive
   std::uint32_t route = kNil;
-  std::uint32_t pool = kNil;  ///< active: port pool that it waits for or has its port from
-  std::uint32_t conn = kNil;  ///< active, once answered
+  std::uint32_t pool = kNil;     ///< active: port pool that it waits for or has its port from
+  std::uint32_t conn = kNil;     ///< active, once answered
+  std::uint32_t port_at = 0;     ///< active: where in `pool` the search for a port goes on
+  std::uint32_t ports_seen = 0;  ///< active: ports looked at since the kernel has no more
   wire::VlanTags vlan;
   Time started{};
   Time challenged{};  ///< last ACK for an empty segment that cannot belong to it
@@ -217,19 +220,19 @@ struct ClaimedCookie {
 /// Work over all records, done in bounded steps by poll().
 struct Job {
   enum class Kind : std::uint8_t {
-    kLeave,    ///< give up what `client` held
-    kWipe,     ///< wipe what the contexts in `mask` left in the lines of `segment`
-    kClose,    ///< take `listener` down: embryos, unaccepted connections, the line
-    kAnswer,   ///< answer the SYNs that waited until `listener` was steered
-    kRoute,    ///< give the flows of `route` their new headers
-    kResume,   ///< go on with the attempts that wait for `route`
-    kPort,     ///< go on with the attempts that wait for a port of `pool`, or end them (`failed`)
+    kLeave,   ///< give up what `client` held
+    kWipe,    ///< wipe what the contexts in `mask` left in the lines of `segment`
+    kClose,   ///< take `listener` down: embryos, unaccepted connections, the line
+    kAnswer,  ///< answer the SYNs that waited until `listener` was steered
+    kRoute,   ///< give the flows of `route` their new headers
+    kResume,  ///< go on with the attempts that wait for `route`
+    kPort,    ///< go on with the attempts that wait for a port of `pool` (`dry`: there are no more)
     kAddress,  ///< end the connections of address `local`
     kStop,     ///< end all
   };
   Kind kind = Kind::kLeave;
   bool begun = false;
-  bool failed = false;
+  bool dry = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t route = kNil;

@@ -157,9 +157,9 @@ class World {
   /// The last holder of the listener is gone: no new connections; established ones keep the port.
   virtual void close_listener(std::uint64_t cookie) = 0;
   /// Nothing (listener, connection, TIME-WAIT) uses this local port any more: un-steer it. `local`
-  /// is a wildcard for the port of a wildcard listener: then no address uses the port any more.
-  /// Exact addresses covered by an open wildcard listener are not released one by one. For a port
-  /// of want_port: it is not wanted any more.
+  /// is a wildcard for the port of a wildcard listener: then no address that it covered uses the
+  /// port any more. Exact addresses that only an open wildcard listener made used are not released
+  /// one by one. For a port of want_port: it is not wanted any more.
   virtual void release_port(const IpAddr& local, std::uint16_t port) = 0;
   /// Asks for a held ephemeral port on `local` (kHeldPort follows).
   virtual void want_port(const IpAddr& local) = 0;
