@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <variant>
 
 #include "engine/clock.h"
@@ -98,10 +99,7 @@ void Admin::turn(const std::vector<int>& ready) {
   const Time now = clock_now();
   links_.destinations.poll(now);
   if (now >= resume_at_) resume_clients(now);
-  if (now >= tidy_at_) {
-    links_.listeners.tidy();
-    tidy_at_ = now + kTidyEvery;
-  }
+  look_after_ports(now);
   links_.verbs.poll(links_.clients);
   links_.bridge.orders.flush();
 }
@@ -186,7 +184,7 @@ void Admin::on_note(const Note& note) {
     case Note::Kind::kMarkListener:
       return mark_listener(note.cookie);
     case Note::Kind::kCloseListener:
-      return close_listener(note.cookie);
+      return drain(links_.listeners.close(note.cookie));
     case Note::Kind::kReleasePort:
       return links_.listeners.release(note.address, note.port);
     case Note::Kind::kWantPort:
@@ -213,19 +211,56 @@ void Admin::mark_listener(std::uint64_t cookie) {
   links_.bridge.send(request);
 }
 
-/// The port's connections stay here; its next listener may be one of the kernel alone. So its
-/// connections are listed, and what is not among them is the kernel's.
-void Admin::close_listener(std::uint64_t cookie) {
-  const auto [local, port] = links_.listeners.close(cookie);
-  if (port == 0) return;
-  links_.verbs.dump(true, [this, local = local, port = port](auto rows, bool truncated) {
-    if (truncated) return;
+void Admin::look_after_ports(Time now) {
+  if (now >= tidy_at_) {
+    links_.listeners.tidy();
+    tidy_at_ = now + kTidyEvery;
+  }
+  if (now >= follow_at_) {
+    for (const std::uint16_t port : links_.listeners.follow_groups()) drain(port);
+    follow_at_ = now + kFollowEvery;
+  }
+  if (now < drained_at_) return;
+  drained_at_ = now + kDrainedEvery;
+  if (links_.listeners.draining().empty()) return;
+  with_connections([this](const auto* ours) {
+    if (ours == nullptr) return;
+    for (const std::uint16_t port : links_.listeners.draining()) {
+      links_.listeners.tidy_drained(port, *ours);
+    }
+  });
+}
+
+/// Calls `done` with all connections of the engine; with none to say so if they cannot be listed.
+void Admin::with_connections(std::function<void(const std::vector<port::FourTuple>*)> done) {
+  links_.verbs.dump(true, [done = std::move(done)](auto rows, bool truncated) {
+    if (truncated) return done(nullptr);
     std::vector<port::FourTuple> ours;
     for (const control::ConnRecord& row : rows) {
-      if (row.kind == control::ConnRecord::Kind::kListener || row.key.local_port != port) continue;
+      if (row.kind == control::ConnRecord::Kind::kListener) continue;
       ours.push_back({row.key.local, row.key.remote, row.key.local_port, row.key.remote_port});
     }
-    links_.listeners.drain(local, port, ours);
+    done(&ours);
+  });
+}
+
+/// The port's connections stay here; its next listener may be one of the kernel alone. So its
+/// connections are listed, and what is not among them is the kernel's.
+void Admin::drain(std::uint16_t port) {
+  if (port == 0) return;
+  to_drain_.insert(port);
+  if (!drain_asked_) drain_some();
+}
+
+/// One list serves all ports that wait for one.
+void Admin::drain_some() {
+  drain_asked_ = true;
+  with_connections([this, ports = std::exchange(to_drain_, {})](const auto* ours) {
+    for (const std::uint16_t port : ports) {
+      if (ours != nullptr) links_.listeners.drain(port, *ours);
+    }
+    drain_asked_ = false;
+    if (!to_drain_.empty()) drain_some();
   });
 }
 

@@ -4,7 +4,9 @@
 #define TOE_ENGINE_ADMIN_H_
 
 #include <deque>
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +46,10 @@ class Admin {
   static constexpr Nanos kLongestStop = seconds(3);
   /// How often exceptions of the steering program are compared with the kernel's connections.
   static constexpr Nanos kTidyEvery = seconds(30);
+  /// How often ports that sockets of the kernel may share are looked at.
+  static constexpr Nanos kFollowEvery = seconds(1);
+  /// How often ended connections of drained ports are forgotten: their 4-tuples are the kernel's.
+  static constexpr Nanos kDrainedEvery = seconds(4);
   /// ICMP messages passed on to control; more are dropped, genuine ones come again.
   static constexpr std::uint32_t kIcmpPerSecond = 1000;
   /// How long the programs of a user that asks too much are not read, and how many go on at once.
@@ -68,7 +74,10 @@ class Admin {
   void take_notes();
   void on_note(const Note& note);
   void mark_listener(std::uint64_t cookie);
-  void close_listener(std::uint64_t cookie);
+  void look_after_ports(Time now);
+  void with_connections(std::function<void(const std::vector<port::FourTuple>*)> done);
+  void drain(std::uint16_t port);
+  void drain_some();
   void hold_port(const IpAddr& local);
   void on_icmp(const wire::IcmpReport& report);
   void on_net_event(const net::NetEvent& event);
@@ -89,6 +98,10 @@ class Admin {
   Time tidy_at_;
   std::deque<int> paused_;  ///< sockets of programs that are not read for now
   Time resume_at_ = Time::never();
+  Time follow_at_;
+  Time drained_at_;
+  std::set<std::uint16_t> to_drain_;  ///< wait for the next list of connections
+  bool drain_asked_ = false;          ///< one is on its way
   Time icmp_second_;
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;

@@ -27,6 +27,8 @@ KernelReason reason_of(int error) {
       return KernelReason::kNotOurAddress;
     case EXDEV:
       return KernelReason::kOtherNamespace;
+    case ENODEV:
+      return KernelReason::kOtherDevice;
     default:
       return KernelReason::kNotTcp;
   }
@@ -151,6 +153,12 @@ const char* Clients::on_connect(Client& client, const shm::Connect& message, con
       net::check_connector(fds[0].get(), links_.netns_cookie, links_.listeners.addresses());
   if (!facts.ok()) {
     refuse(client, tag, reason_of(facts.error().code), 0);
+    return nullptr;
+  }
+  const IpAddr& local = facts.value().address;
+  const auto ours = links_.listeners.addresses();
+  if (!local.is_any() && std::find(ours.begin(), ours.end(), local) == ours.end()) {
+    refuse(client, tag, KernelReason::kNotOurAddress, 0);
     return nullptr;
   }
   control::Request request = request_of(Kind::kConnect, client, tag);

@@ -7,19 +7,19 @@
 #include <cerrno>
 #include <cstring>
 #include <iterator>
+#include <optional>
+#include <set>
 
 #include "engine/log.h"
-#include "engine/net/sock_diag.h"
 
 namespace toe::engine {
 namespace {
 
-/// A port that the kernel chose is given up when listening ends; binds it again at once.
+/// A port that the kernel chose is given up when listening ends; binds it again at once. A socket
+/// that has its port still is not bound twice; getsockname() names a port that was given up, too.
 void keep_bound(int socket, const IpAddr& local, std::uint16_t port, bool v4) {
   sockaddr_in6 name{};
   socklen_t length = sizeof name;
-  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&name), &length) != 0) return;
-  if (name.sin6_port != 0) return;  // the same place in sockaddr_in
   if (v4) {
     sockaddr_in four{};
     four.sin_family = AF_INET;
@@ -28,13 +28,13 @@ void keep_bound(int socket, const IpAddr& local, std::uint16_t port, bool v4) {
     std::memcpy(&name, &four, sizeof four);
     length = sizeof four;
   } else {
-    name = {};
     name.sin6_family = AF_INET6;
     name.sin6_port = htons(port);
     std::memcpy(&name.sin6_addr, local.bytes.data(), 16);
     length = sizeof name;
   }
-  if (::bind(socket, reinterpret_cast<const sockaddr*>(&name), length) != 0) {
+  const int result = ::bind(socket, reinterpret_cast<const sockaddr*>(&name), length);
+  if (result != 0 && errno == EADDRINUSE) {
     spdlog::warn("port {} was taken by another socket: {}", port, std::strerror(errno));
   }
 }
@@ -46,18 +46,29 @@ Listeners::Listeners(port::Steering& steering, std::span<const IpAddr> local)
   for (const IpAddr& address : local) add_address(address);
 }
 
-bool Listeners::covers(const Entry& entry, const IpAddr& address) {
-  if (!entry.local.is_any()) return entry.local == address;
-  if (entry.local.is_v4()) return address.is_v4();
-  return !address.is_v4() || !entry.v6_only;
+// How well a socket bound to `local` fits a SYN to `address`, as Linux ranks it; 0: not at all.
+int Listeners::rank(const IpAddr& local, bool v6_only, const IpAddr& address) {
+  if (!local.is_any()) return local == address ? 3 : 0;
+  if (local.is_v4() == address.is_v4()) return 2;
+  return local.is_v4() || v6_only ? 0 : 1;
+}
+
+bool Listeners::serves(const Entry& entry, const IpAddr& address) {
+  return covers(entry, address) &&
+         std::find(entry.left.begin(), entry.left.end(), address) == entry.left.end();
 }
 
 bool Listeners::served(const IpAddr& address, std::uint16_t port) const {
   return held_.contains({address, port}) ||
          std::any_of(entries_.begin(), entries_.end(), [&](const auto& element) {
            const Entry& entry = element.second;
-           return entry.marked && entry.port == port && covers(entry, address);
+           return entry.marked && entry.port == port && serves(entry, address);
          });
+}
+
+bool Listeners::owned(const IpAddr& address, std::uint16_t port) const {
+  const auto index = steering_.address_index(address);
+  return index && (steering_.state(*index, port) & port::kOwned) != 0;
 }
 
 void Listeners::offer(const net::ListenerProof& proof, UniqueFd socket) {
@@ -69,6 +80,7 @@ void Listeners::offer(const net::ListenerProof& proof, UniqueFd socket) {
   entry.port = proof.port;
   entry.v4 = proof.family == AF_INET;
   entry.v6_only = proof.v6_only;
+  entry.reuse_port = proof.reuse_port;
 }
 
 void Listeners::answered(std::uint64_t cookie, bool accepted) {
@@ -80,26 +92,87 @@ void Listeners::answered(std::uint64_t cookie, bool accepted) {
   if (!entry.accepted && entry.offers == 0) entries_.erase(found);
 }
 
+void Listeners::leave_to_others(Entry& entry,
+                                const std::vector<net::KernelListener>& listeners) const {
+  entry.left.clear();
+  const int device = static_cast<int>(steering_.device().ifindex);
+  for (const IpAddr& address : local_) {
+    const int ours = rank(entry.local, entry.v6_only, address);
+    const bool other =
+        std::any_of(listeners.begin(), listeners.end(), [&](const net::KernelListener& listener) {
+          return !entries_.contains(listener.cookie) &&
+                 (listener.ifindex == 0 || listener.ifindex == device) &&
+                 rank(listener.local, listener.v6_only, address) >= ours;
+        });
+    if (ours > 0 && other) entry.left.push_back(address);
+  }
+}
+
+// Which addresses the entries of the port may have.
+int Listeners::look_around(std::uint16_t port) {
+  Result<std::vector<net::KernelListener>> listeners = net::kernel_listeners(port);
+  if (!listeners.ok()) return listeners.error().code;
+  for (auto& [cookie, entry] : entries_) {
+    if (entry.port == port) leave_to_others(entry, listeners.value());
+  }
+  return 0;
+}
+
+int Listeners::take(Entry& entry) {
+  std::vector<IpAddr> wanted;
+  for (const IpAddr& address : local_) {
+    if (serves(entry, address) && !owned(address, entry.port)) wanted.push_back(address);
+  }
+  if (wanted.empty()) return 0;
+  // First only its SYNs are taken, and wait: then no connection can be begun at the kernel between
+  // the listing and the moment when everything else is taken too.
+  for (const IpAddr& address : wanted) {
+    steering_.mark(*steering_.address_index(address), entry.port, port::kSynOnly);
+  }
+  Result<std::vector<port::FourTuple>> kernel_has = net::kernel_connections(entry.port);
+  int error = kernel_has.ok() ? 0 : kernel_has.error().code;
+  for (const IpAddr& address : wanted) {
+    if (error == 0) error = own(address, entry.port, kernel_has.value());
+    steering_.unmark(*steering_.address_index(address), entry.port, port::kSynOnly);
+  }
+  for (const IpAddr& address : wanted) {
+    if (error == 0) break;
+    steering_.unmark(*steering_.address_index(address), entry.port, port::kOwned);
+  }
+  return error;
+}
+
 int Listeners::mark(std::uint64_t cookie) {
   const auto found = entries_.find(cookie);
   if (found == entries_.end()) return ESTALE;
   Entry& entry = found->second;
-  // First only its SYNs are taken, and wait: then no connection can be begun at the kernel between
-  // the listing and the moment when everything else is taken too.
-  for (const IpAddr& address : local_) {
-    const auto index = steering_.address_index(address);
-    if (index && covers(entry, address)) steering_.mark(*index, entry.port, port::kSynOnly);
-  }
-  Result<std::vector<port::FourTuple>> kernel_has = net::kernel_connections(entry.port);
-  int error = kernel_has.ok() ? 0 : kernel_has.error().code;
-  for (const IpAddr& address : local_) {
-    if (!covers(entry, address)) continue;
-    if (error == 0) error = own(entry, address, kernel_has.value());
-    const auto index = steering_.address_index(address);
-    if (index) steering_.unmark(*index, entry.port, port::kSynOnly);
-  }
+  int error = look_around(entry.port);
+  if (error == 0) error = take(entry);
   entry.marked = error == 0;
+  // Another of its group may have waited for this one to be shown.
+  for (auto& [other, member] : entries_) {
+    if (member.marked && member.port == entry.port && other != cookie) (void)take(member);
+  }
   return error;
+}
+
+std::vector<std::uint16_t> Listeners::follow_groups() {
+  std::set<std::uint16_t> shared;
+  for (const auto& [cookie, entry] : entries_) {
+    if (entry.marked && entry.reuse_port) shared.insert(entry.port);
+  }
+  std::vector<std::uint16_t> lost;
+  for (const std::uint16_t port : shared) {
+    if (look_around(port) != 0) continue;
+    for (auto& [cookie, entry] : entries_) {
+      if (entry.marked && entry.port == port) (void)take(entry);
+    }
+    const bool taken = std::any_of(local_.begin(), local_.end(), [&](const IpAddr& address) {
+      return owned(address, port) && !served(address, port);
+    });
+    if (taken) lost.push_back(port);
+  }
+  return lost;
 }
 
 std::uint16_t Listeners::port_of(std::uint64_t cookie) const {
@@ -107,23 +180,27 @@ std::uint16_t Listeners::port_of(std::uint64_t cookie) const {
   return found == entries_.end() ? std::uint16_t{0} : found->second.port;
 }
 
-int Listeners::own(const Entry& entry, const IpAddr& address,
+// An exception says itself whose its connection is. So those of the kernel come before the port is
+// owned, those of a drained port go afterwards, and no segment goes to the wrong side.
+int Listeners::own(const IpAddr& address, std::uint16_t port,
                    const std::vector<port::FourTuple>& kernel_has) {
-  const auto index = steering_.address_index(address);
-  if (!index) return 0;
-  if ((steering_.state(*index, entry.port) & port::kOwned) != 0) return 0;
-  steering_.clear_exceptions(address, entry.port);
+  const std::uint32_t index = *steering_.address_index(address);
   bool any = false;
   for (const port::FourTuple& tuple : kernel_has) {
     if (tuple.local != address) continue;
     const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
     if (!status.ok()) return status.error().code;
-    kernels_[entry.port].push_back(tuple);
+    kernels_[port].push_back(tuple);
     any = true;
   }
-  if (any) steering_.mark(*index, entry.port, port::kExcept);
-  steering_.mark(*index, entry.port, port::kOwned);
-  if (!any) steering_.unmark(*index, entry.port, port::kExcept);
+  if (any) steering_.mark(index, port, port::kExcept);
+  steering_.mark(index, port, port::kOwned);
+  if (const auto drained = drained_.find(port); drained != drained_.end()) {
+    steering_.clear_exceptions(address, port, port::Keeper::kEngine);
+    std::erase_if(drained->second, [&](const auto& tuple) { return tuple.local == address; });
+    if (drained->second.empty()) drained_.erase(drained);
+  }
+  if (!any) steering_.unmark(index, port, port::kExcept);
   return 0;
 }
 
@@ -132,9 +209,12 @@ void Listeners::disown(const IpAddr& address, std::uint16_t port) {
   if (!index) return;
   steering_.unmark(*index, port, port::kOwned | port::kSynOnly | port::kExcept);
   steering_.clear_exceptions(address, port);
-  const auto kept = kernels_.find(port);
-  if (kept == kernels_.end()) return;
-  std::erase_if(kept->second, [&](const port::FourTuple& t) { return t.local == address; });
+  for (auto* exceptions : {&kernels_, &drained_}) {
+    const auto kept = exceptions->find(port);
+    if (kept == exceptions->end()) continue;
+    std::erase_if(kept->second, [&](const auto& tuple) { return tuple.local == address; });
+    if (kept->second.empty()) exceptions->erase(kept);
+  }
 }
 
 void Listeners::tidy() {
@@ -151,39 +231,59 @@ void Listeners::tidy() {
   }
 }
 
-std::pair<IpAddr, std::uint16_t> Listeners::close(std::uint64_t cookie) {
+std::uint16_t Listeners::close(std::uint64_t cookie) {
   const auto found = entries_.find(cookie);
-  if (found == entries_.end()) return {};
+  if (found == entries_.end()) return 0;
   Entry entry = std::move(found->second);
   entries_.erase(found);
   entry.marked = false;
   ::shutdown(entry.socket.get(), SHUT_RD);
   keep_bound(entry.socket.get(), entry.local, entry.port, entry.v4);
-  const std::pair<IpAddr, std::uint16_t> bound{entry.local, entry.port};
+  const std::uint16_t port = entry.port;
   const bool bound_already = std::any_of(closed_.begin(), closed_.end(), [&](const Entry& other) {
     return other.local == entry.local && other.port == entry.port && other.v6_only == entry.v6_only;
   });
   if (!bound_already) closed_.push_back(std::move(entry));
-  return bound;
+  return port;
 }
 
-void Listeners::drain(const IpAddr& local, std::uint16_t port,
-                      std::span<const port::FourTuple> ours) {
+void Listeners::drain(std::uint16_t port, std::span<const port::FourTuple> ours) {
   for (const IpAddr& address : local_) {
-    const auto index = steering_.address_index(address);
-    const bool closed = std::any_of(closed_.begin(), closed_.end(), [&](const Entry& entry) {
-      return entry.local == local && entry.port == port && covers(entry, address);
-    });
-    if (!index || !closed || served(address, port)) continue;
+    if (!owned(address, port) || served(address, port)) continue;
+    std::vector<port::FourTuple> kept;
     bool complete = true;
     for (const port::FourTuple& tuple : ours) {
       if (tuple.local != address || tuple.local_port != port) continue;
       complete &= steering_.add_exception(tuple, port::Keeper::kEngine).ok();
+      kept.push_back(tuple);
     }
     if (!complete) continue;  // no room: the port stays ours until its last connection ends
-    steering_.mark(*index, port, port::kExcept);
-    steering_.unmark(*index, port, port::kOwned);
+    const std::uint32_t index = *steering_.address_index(address);
+    steering_.mark(index, port, port::kExcept);
+    steering_.unmark(index, port, port::kOwned);
+    if (kept.empty()) continue;
+    std::vector<port::FourTuple>& all = drained_[port];
+    all.insert(all.end(), kept.begin(), kept.end());
   }
+}
+
+std::vector<std::uint16_t> Listeners::draining() const {
+  std::vector<std::uint16_t> ports;
+  for (const auto& [port, tuples] : drained_) ports.push_back(port);
+  return ports;
+}
+
+void Listeners::tidy_drained(std::uint16_t port, std::span<const port::FourTuple> ours) {
+  const auto drained = drained_.find(port);
+  if (drained == drained_.end()) return;
+  std::vector<port::FourTuple> living(ours.begin(), ours.end());
+  std::sort(living.begin(), living.end());
+  std::erase_if(drained->second, [&](const port::FourTuple& tuple) {
+    if (std::binary_search(living.begin(), living.end(), tuple)) return false;
+    steering_.remove_exception(tuple);
+    return true;
+  });
+  if (drained->second.empty()) drained_.erase(drained);
 }
 
 void Listeners::release(const IpAddr& local, std::uint16_t port) {
@@ -191,13 +291,16 @@ void Listeners::release(const IpAddr& local, std::uint16_t port) {
     if (!served(local, port)) disown(local, port);
     return;
   }
+  const auto is_released = [&](const Entry& entry) {
+    return entry.port == port && entry.local == local;
+  };
   for (const IpAddr& address : local_) {
-    const bool named =
-        local.is_any() ? local.is_v4() == address.is_v4() || !local.is_v4() : local == address;
-    if (named && !served(address, port)) disown(address, port);
+    const bool named = std::any_of(closed_.begin(), closed_.end(), [&](const Entry& entry) {
+      return is_released(entry) && covers(entry, address);
+    });
+    if ((named || local == address) && !served(address, port)) disown(address, port);
   }
-  std::erase_if(closed_,
-                [&](const Entry& entry) { return entry.port == port && entry.local == local; });
+  std::erase_if(closed_, is_released);
 }
 
 Result<std::uint16_t> Listeners::hold(const IpAddr& local) {
@@ -213,12 +316,15 @@ Result<std::uint16_t> Listeners::hold(const IpAddr& local) {
 
 void Listeners::add_address(const IpAddr& address) {
   if (std::find(local_.begin(), local_.end(), address) != local_.end()) return;
-  const auto index = steering_.add_local_address(address);
+  auto index = steering_.add_local_address(address);
   if (!index.ok()) {
     spdlog::warn("address not served: {}", index.error().text);
     return;
   }
   local_.push_back(address);
+  for (const auto& [name, port] : held_) {
+    if (name.first == address) steering_.mark(index.value(), name.second, port::kOwned);
+  }
   for (auto& [cookie, entry] : entries_) {
     if (entry.marked && covers(entry, address)) (void)mark(cookie);
   }
@@ -227,6 +333,13 @@ void Listeners::add_address(const IpAddr& address) {
 void Listeners::remove_address(const IpAddr& address) {
   if (std::erase(local_, address) == 0) return;
   steering_.remove_local_address(address);
+  steering_.clear_exceptions(address, std::nullopt);
+  for (auto* exceptions : {&kernels_, &drained_}) {
+    for (auto& [port, tuples] : *exceptions) {
+      std::erase_if(tuples, [&](const auto& tuple) { return tuple.local == address; });
+    }
+    std::erase_if(*exceptions, [](const auto& element) { return element.second.empty(); });
+  }
 }
 
 }  // namespace toe::engine

@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "engine/net/ownership.h"
+#include "engine/net/sock_diag.h"
 #include "port/afxdp/steering.h"
 
 namespace toe::engine {
@@ -32,19 +33,31 @@ class Listeners {
 
   /// Steers the listener's port to the engine without hurting what the kernel serves on it. Returns
   /// an errno.
+  ///
+  /// An address of the device stays the kernel's while a socket that was not shown to us listens
+  /// there in the same SO_REUSEPORT group, or by a better match: Linux lets it have connections
+  /// too.
   int mark(std::uint64_t cookie);
   /// 0 if unknown.
   std::uint16_t port_of(std::uint64_t cookie) const;
-  /// The listener has no holder any more: its copy stays bound, but nobody listens. Returns what it
-  /// was bound to; port 0 if unknown.
-  std::pair<IpAddr, std::uint16_t> close(std::uint64_t cookie);
-  /// After close(): new connections are the kernel's again; only `ours` stay with the engine.
-  void drain(const IpAddr& local, std::uint16_t port, std::span<const port::FourTuple> ours);
+  /// The listener has no holder any more: its copy stays bound, but nobody listens. Returns its
+  /// port; 0 if unknown.
+  std::uint16_t close(std::uint64_t cookie);
+  /// New connections to the port's addresses that no listener of ours serves any more are the
+  /// kernel's again; only `ours` stay with the engine.
+  void drain(std::uint16_t port, std::span<const port::FourTuple> ours);
   /// Nothing uses the port any more.
   void release(const IpAddr& local, std::uint16_t port);
 
+  /// Looks who shares ports with SO_REUSEPORT by now, and steers what is to be had. To be called
+  /// now and then. Returns the ports that have to be drained for others' sake.
+  std::vector<std::uint16_t> follow_groups();
   /// Forgets exceptions whose connections the kernel has finished. To be called now and then.
   void tidy();
+  /// Ports with connections of the engine whose new connections are the kernel's.
+  std::vector<std::uint16_t> draining() const;
+  /// Forgets those connections of a draining port that are not among `ours`.
+  void tidy_drained(std::uint16_t port, std::span<const port::FourTuple> ours);
 
   /// Holds an ephemeral port on `local` and steers it.
   Result<std::uint16_t> hold(const IpAddr& local);
@@ -64,14 +77,24 @@ class Listeners {
     std::uint16_t port = 0;
     bool v4 = false;  ///< an AF_INET socket
     bool v6_only = false;
+    bool reuse_port = false;
     bool accepted = false;
     bool marked = false;
     std::uint32_t offers = 0;
+    std::vector<IpAddr> left;  ///< addresses that stay the kernel's, for another socket's sake
   };
 
-  static bool covers(const Entry& entry, const IpAddr& address);
+  static int rank(const IpAddr& local, bool v6_only, const IpAddr& address);
+  static bool covers(const Entry& entry, const IpAddr& address) {
+    return rank(entry.local, entry.v6_only, address) > 0;
+  }
+  static bool serves(const Entry& entry, const IpAddr& address);
   bool served(const IpAddr& address, std::uint16_t port) const;
-  int own(const Entry& entry, const IpAddr& address,
+  bool owned(const IpAddr& address, std::uint16_t port) const;
+  void leave_to_others(Entry& entry, const std::vector<net::KernelListener>& listeners) const;
+  int look_around(std::uint16_t port);
+  int take(Entry& entry);
+  int own(const IpAddr& address, std::uint16_t port,
           const std::vector<port::FourTuple>& kernel_has);
   void disown(const IpAddr& address, std::uint16_t port);
 
@@ -81,6 +104,7 @@ class Listeners {
   std::vector<Entry> closed_;               ///< without holders, port still in use
   std::map<std::pair<IpAddr, std::uint16_t>, net::HeldPort> held_;
   std::map<std::uint16_t, std::vector<port::FourTuple>> kernels_;  ///< exceptions, by port
+  std::map<std::uint16_t, std::vector<port::FourTuple>> drained_;  ///< the engine's, by port
 };
 
 }  // namespace toe::engine

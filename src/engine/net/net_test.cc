@@ -339,6 +339,30 @@ TEST_F(NetTest, AcceptsAListeningSocketAsProof) {
   EXPECT_NE(wildcard.value().cookie, proof.value().cookie);
 }
 
+TEST_F(NetTest, ListsListenersOfAPort) {
+  const UniqueFd four = listening(kHere4, 7000);
+  UniqueFd six = tcp_socket(IpAddr{});
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(six.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on), 0);
+  ASSERT_EQ(::setsockopt(six.get(), SOL_SOCKET, SO_BINDTODEVICE, "v0", 3), 0);
+  const Name name(IpAddr{}, 7000);
+  ASSERT_EQ(::bind(six.get(), name.get(), name.length), 0);
+  ASSERT_EQ(::listen(six.get(), 8), 0);
+  const UniqueFd other = listening(kHere4, 7001);
+  auto found = kernel_listeners(7000);
+  ASSERT_TRUE(found.ok()) << found.error().text;
+  ASSERT_EQ(found.value().size(), 2u);
+  const KernelListener& first = found.value()[0];
+  EXPECT_EQ(first.cookie, check_socket(four.get(), own_netns_cookie().value()).value().cookie);
+  EXPECT_EQ(first.local, kHere4);
+  EXPECT_EQ(first.ifindex, 0);
+  const KernelListener& second = found.value()[1];
+  EXPECT_EQ(second.cookie, check_socket(six.get(), own_netns_cookie().value()).value().cookie);
+  EXPECT_TRUE(second.local.is_any());
+  EXPECT_TRUE(second.v6_only);
+  EXPECT_EQ(second.ifindex, ifindex_);
+}
+
 TEST_F(NetTest, RefusesWhatProvesNothing) {
   const std::uint64_t cookie = own_netns_cookie().value();
   const IpAddr local[] = {kHere4};
@@ -352,6 +376,10 @@ TEST_F(NetTest, RefusesWhatProvesNothing) {
   EXPECT_EQ(refused(UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))), EAFNOSUPPORT);
   EXPECT_EQ(refused(UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC))), ENOTSOCK);
   EXPECT_EQ(refused(UniqueFd(-1)), ENOTSOCK);
+  UniqueFd tied = bound(kHere4, 7003);
+  ASSERT_EQ(::setsockopt(tied.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2), 0);
+  ASSERT_EQ(::listen(tied.get(), 8), 0);
+  EXPECT_EQ(refused(tied), ENODEV) << "bound to an interface";
   constexpr int kMptcp = 262;
   UniqueFd mptcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, kMptcp));
   if (mptcp.valid()) {

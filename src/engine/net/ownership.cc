@@ -9,6 +9,9 @@
 #include <optional>
 #include <string>
 
+#ifndef SO_BINDTOIFINDEX  // Linux 5.0
+#define SO_BINDTOIFINDEX 62
+#endif
 #ifndef SO_NETNS_COOKIE  // Linux 5.14
 #define SO_NETNS_COOKIE 71
 #endif
@@ -116,6 +119,9 @@ Result<ListenerProof> check_listener(int fd, std::uint64_t netns_cookie,
   if (!checked.ok()) return checked.error();
   const SocketFacts& facts = checked.value();
   if (!flag(fd, SOL_SOCKET, SO_ACCEPTCONN)) return refusal(EINVAL, "the socket does not listen");
+  if (flag(fd, SOL_SOCKET, SO_BINDTOIFINDEX)) {
+    return refusal(ENODEV, "the socket is bound to an interface, which the kernel respects");
+  }
   if (facts.port == 0) return refusal(EINVAL, "the socket has no port");
   if (!is_here(facts.address, local)) return not_here();
   return ListenerProof{facts};

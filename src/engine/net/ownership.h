@@ -33,8 +33,9 @@ Result<std::uint64_t> own_netns_cookie();
 Result<SocketFacts> check_socket(int fd, std::uint64_t netns_cookie);
 
 /// Whether `fd` proves its port: as check_socket, and it listens on a wildcard or on one of
-/// `local`. Only a listening socket does: others may be bound to the same port beside it. Members
-/// of an SO_REUSEPORT group are told by reuse_port; each must show its own socket.
+/// `local`, through whatever interface. Only a listening socket does: others may be bound to the
+/// same port beside it. Members of an SO_REUSEPORT group are told by reuse_port; each must show its
+/// own socket.
 Result<ListenerProof> check_listener(int fd, std::uint64_t netns_cookie,
                                      std::span<const IpAddr> local);
 

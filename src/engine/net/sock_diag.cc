@@ -8,7 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <optional>
+#include <functional>
 #include <string>
 
 #include "engine/net/netlink.h"
@@ -24,36 +24,61 @@ IpAddr address_of(std::uint8_t family, const __be32* words) {
   return family == AF_INET ? IpAddr::v4(words) : IpAddr::v6(words);
 }
 
-std::optional<port::FourTuple> parse(const nlmsghdr& message, std::uint16_t port) {
-  if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY) return std::nullopt;
-  if (message.nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return std::nullopt;
-  const auto& found = *static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&message));
-  if (ntohs(found.id.idiag_sport) != port) return std::nullopt;
-  return port::FourTuple{.local = address_of(found.idiag_family, found.id.idiag_src),
-                         .remote = address_of(found.idiag_family, found.id.idiag_dst),
-                         .local_port = port,
-                         .remote_port = ntohs(found.id.idiag_dport)};
+/// The fixed part of an answer about a socket on `port`; nullptr for all else.
+const inet_diag_msg* parse(const nlmsghdr& message, std::uint16_t port) {
+  if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY) return nullptr;
+  if (message.nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) return nullptr;
+  const auto* found = static_cast<const inet_diag_msg*>(mnl_nlmsg_get_payload(&message));
+  return ntohs(found->id.idiag_sport) == port ? found : nullptr;
 }
 
-}  // namespace
-
-Result<std::vector<port::FourTuple>> kernel_connections(std::uint16_t port) {
+/// Hands all sockets on `port` in one of `states` to `each`.
+Status list(std::uint16_t port, std::uint32_t states,
+            const std::function<void(const nlmsghdr&, const inet_diag_msg&)>& each) {
   auto netlink = Netlink::open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.error();
-  std::vector<port::FourTuple> connections;
   for (const int family : {AF_INET, AF_INET6}) {
     Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
     auto& question = request.header<inet_diag_req_v2>();
     question.sdiag_family = static_cast<std::uint8_t>(family);
     question.sdiag_protocol = IPPROTO_TCP;
-    question.idiag_states = kStates;
+    question.idiag_states = states;
     question.id.idiag_sport = htons(port);
     const int code = netlink.value().exchange(request, [&](const nlmsghdr& message) {
-      if (const auto tuple = parse(message, port)) connections.push_back(*tuple);
+      if (const inet_diag_msg* found = parse(message, port)) each(message, *found);
     });
-    if (code != 0) return Error{code, std::string("connections not listed: ") + strerror(code)};
+    if (code != 0) return Error{code, std::string("sockets not listed: ") + strerror(code)};
   }
+  return Done{};
+}
+
+}  // namespace
+
+Result<std::vector<port::FourTuple>> kernel_connections(std::uint16_t port) {
+  std::vector<port::FourTuple> connections;
+  Status status = list(port, kStates, [&](const nlmsghdr&, const inet_diag_msg& found) {
+    connections.push_back({.local = address_of(found.idiag_family, found.id.idiag_src),
+                           .remote = address_of(found.idiag_family, found.id.idiag_dst),
+                           .local_port = port,
+                           .remote_port = ntohs(found.id.idiag_dport)});
+  });
+  if (!status.ok()) return status.error();
   return connections;
+}
+
+Result<std::vector<KernelListener>> kernel_listeners(std::uint16_t port) {
+  std::vector<KernelListener> listeners;
+  Status status =
+      list(port, 1u << TCP_LISTEN, [&](const nlmsghdr& message, const inet_diag_msg& found) {
+        const Attributes attributes(message, sizeof(inet_diag_msg));
+        KernelListener& listener = listeners.emplace_back();
+        listener.cookie = found.id.idiag_cookie[0] | std::uint64_t{found.id.idiag_cookie[1]} << 32;
+        listener.local = address_of(found.idiag_family, found.id.idiag_src);
+        listener.v6_only = attributes.u8(INET_DIAG_SKV6ONLY).value_or(0) != 0;
+        listener.ifindex = static_cast<int>(found.id.idiag_if);
+      });
+  if (!status.ok()) return status.error();
+  return listeners;
 }
 
 }  // namespace toe::engine::net

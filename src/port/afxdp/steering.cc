@@ -294,17 +294,22 @@ void Steering::remove_exception(const FourTuple& tuple) {
   if (bpf_map_delete_elem(exceptions_fd_, &key) == 0) exceptions_--;
 }
 
-std::uint32_t Steering::clear_exceptions(const IpAddr& address, std::uint16_t port) {
+std::uint32_t Steering::clear_exceptions(const IpAddr& address, std::optional<std::uint16_t> port,
+                                         std::optional<Keeper> keeper) {
+  const auto meant = [&](const SteerTuple& key) {
+    if (std::memcmp(key.local, address.bytes.data(), sizeof(key.local)) != 0) return false;
+    if (port && key.local_port != __builtin_bswap16(*port)) return false;
+    std::uint32_t value = 0;
+    return !keeper || (bpf_map_lookup_elem(exceptions_fd_, &key, &value) == 0 &&
+                       value == static_cast<std::uint32_t>(*keeper));
+  };
   std::vector<SteerTuple> found;
   SteerTuple key;
   const void* previous = nullptr;
   for (std::uint32_t i = 0; i < kMaxExceptions; ++i) {
     if (bpf_map_get_next_key(exceptions_fd_, previous, &key) != 0) break;
     previous = &key;
-    if (std::memcmp(key.local, address.bytes.data(), sizeof(key.local)) == 0 &&
-        key.local_port == __builtin_bswap16(port)) {
-      found.push_back(key);
-    }
+    if (meant(key)) found.push_back(key);
   }
   std::uint32_t removed = 0;
   for (const SteerTuple& entry : found) {

@@ -74,6 +74,7 @@ class Steering {
   /// Gives the device back to the kernel, at once.
   void detach();
   bool attached() const { return link_.valid(); }
+  const Device& device() const { return device_; }
   /// True if the generic hook had to be used. REQUIRES: attached().
   bool generic() const { return generic_; }
 
@@ -99,8 +100,10 @@ class Steering {
   /// Exceptions count only for ports with kExcept. Adding an existing one changes its keeper.
   Status add_exception(const FourTuple& tuple, Keeper keeper);
   void remove_exception(const FourTuple& tuple);
-  /// Removes all entries of one local (address, port); returns how many.
-  std::uint32_t clear_exceptions(const IpAddr& address, std::uint16_t port);
+  /// Removes the entries of one local (address, port) that `keeper` has; returns how many. Without
+  /// port or keeper: of all.
+  std::uint32_t clear_exceptions(const IpAddr& address, std::optional<std::uint16_t> port,
+                                 std::optional<Keeper> keeper = std::nullopt);
   std::uint32_t exceptions() const { return exceptions_; }
 
   SteeringCounters counters() const;
