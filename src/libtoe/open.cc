@@ -212,6 +212,20 @@ void end_listening(Socket& socket, Attachment& attachment) {
   attachment.client.show({}, {});
 }
 
+// The engine's copy of a listener may outlive its program by a moment. So where a port is in use,
+// an empty question is asked first: the engine answers it behind the ends of programs that it has
+// seen.
+template <typename Call>
+int with_ports_settled(Call call) {
+  if (call() == 0) return 0;
+  const int error = errno;
+  Attachment* attachment = Runtime::get().current();
+  if (error != EADDRINUSE || attachment == nullptr || !attachment->client.show({}, {})) {
+    return -error;
+  }
+  return call() == 0 ? 0 : -errno;
+}
+
 void close_socket(Socket& socket) {
   release_due();
   drop_items(socket);
@@ -278,9 +292,14 @@ void update_listener(Socket& socket, int fd) {
   attachment->client.listen(fd, socket.backlog, options);
 }
 
+int socket_bind(int fd, const sockaddr* address, socklen_t length) {
+  return with_ports_settled([&] { return libc().bind(fd, address, length); });
+}
+
 int socket_listen(Socket& socket, int fd, int backlog) {
   if (socket.role() == Role::kConnection) return -EINVAL;
-  if (libc().listen(fd, backlog) != 0) return -errno;
+  const int listening = with_ports_settled([&] { return libc().listen(fd, backlog); });
+  if (listening != 0) return listening;
   socket.backlog = static_cast<std::uint32_t>(std::max(backlog, 0));
   if (bound_to_loopback(fd)) return 0;
   if (socket.attachment.load() != nullptr) {  // listens already

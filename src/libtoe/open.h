@@ -22,6 +22,8 @@ Socket* track(int fd, int family);
 /// Shows `fd` to the engine; becomes what the engine says it is.
 void show_socket(int fd);
 
+/// bind(2). What the engine keeps of a program that ended just now does not stand in the way.
+int socket_bind(int fd, const sockaddr* address, socklen_t length);
 /// listen(2): the kernel listens first, then the engine is asked.
 int socket_listen(Socket& socket, int fd, int backlog);
 /// Tells the engine again what backlog and options the program gives its listener.

@@ -30,7 +30,8 @@ TOE_EXPORT int socket(int domain, int type, int protocol) noexcept {
 
 TOE_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
   if (offloaded_socket(fd) != nullptr) return answer(-EINVAL);  // bound by connect or listen
-  return libc().bind(fd, address, length);
+  if (as_socket(FdTable::get(fd)) == nullptr) return libc().bind(fd, address, length);
+  return answer(toe::libtoe::socket_bind(fd, address, length));
 }
 
 TOE_EXPORT int sockatmark(int fd) noexcept {
