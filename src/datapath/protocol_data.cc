@@ -43,8 +43,11 @@ void decide_ack(Step& t, std::uint16_t length, bool filled_gap) {
   s.rcv_mss = std::max(s.rcv_mss, length);
   const bool two_segments = s.rcv_nxt - s.last_ack_sent > s.rcv_mss;
   const bool quick = quick_mode(s);
-  // The peer has lost something: its window is small, and waits for every ACK.
-  s.quick_acks = static_cast<std::uint8_t>(filled_gap ? kQuickAcks : s.quick_acks - (quick ? 1 : 0));
+  if (filled_gap) {
+    s.quick_acks = kQuickAcks;  // who lost something has a small window and waits for every ACK
+  } else if (quick) {
+    --s.quick_acks;
+  }
   if (t.options.immediate_ack || filled_gap || two_segments || quick) {
     s.ack_now = true;
   } else {
