@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "shm/kernel_reason.h"
+
 namespace toe::cli {
 namespace {
 
@@ -18,7 +20,44 @@ std::string cell(const Json& object, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
-/// Only what a terminal shows as it is: process names are bytes of anybody's choice.
+/// "2 option: a socket option ..." for each reason why sockets stayed with the kernel.
+std::string reasons_text(const Json& reasons) {
+  std::string text;
+  for (const auto& [word, count] : reasons.items()) {
+    const char* meaning = shm::kernel_reason_meaning(word);
+    text += fmt::format("    {} to the kernel, {}{}{}\n", count.dump(), word,
+                        *meaning == '\0' ? "" : ": ", meaning);
+  }
+  return text;
+}
+
+/// What the process has here: a line per process, then its listeners and reasons.
+std::string process_text(const Json& p) {
+  std::string text =
+      fmt::format("{} {} (uid {}): ", cell(p, "pid"), printable(cell(p, "comm")), cell(p, "uid"));
+  text +=
+      fmt::format("{} offloaded, {} left to the kernel\n", cell(p, "offloaded"), cell(p, "kernel"));
+  if (p.contains("listeners")) {
+    for (const Json& listener : p.at("listeners")) {
+      text += "    listens on " + listener.get<std::string>() + "\n";
+    }
+  }
+  if (p.value("connections", 0) != 0) {
+    text += "    connections: " + cell(p, "connections") + "\n";
+  }
+  return text + reasons_text(p.at("reasons"));
+}
+
+std::string user_text(const Json& user) {
+  std::string text = "user " + cell(user, "uid") + ":";
+  for (const auto& [name, count] : user.items()) {
+    if (name != "uid") text += " " + name + " " + count.dump();
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
 std::string printable(std::string text) {
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
@@ -26,39 +65,25 @@ std::string printable(std::string text) {
   return text;
 }
 
-}  // namespace
-
-std::string table_text(const Rows& rows) {
+std::vector<std::string> table_lines(const Rows& rows) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }
-  std::string text;
+  std::vector<std::string> lines;
   for (const auto& row : rows) {
-    std::string line;
+    std::string& line = lines.emplace_back();
     for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
   }
-  return text;
+  return lines;
 }
 
-std::string conns_text(const std::string& text) {
-  const Json json = Json::parse(text);
-  Rows rows = {{"STATE", "LOCAL", "REMOTE", "PID", "RX", "TX", "RXQ", "TXQ", "RTT_US", "CWND",
-                "RETRANS", "ECN", "CC"}};
-  for (const Json& c : json.at("listeners")) {
-    rows.push_back({"LISTEN", cell(c, "local"), "-", cell(c, "pid"), "-", "-", cell(c, "waiting"),
-                    cell(c, "backlog"), "-", "-", "-", "-", "-"});
-  }
-  for (const Json& c : json.at("conns")) {
-    rows.push_back({cell(c, "state"), cell(c, "local"), cell(c, "remote"), cell(c, "pid"),
-                    cell(c, "rx_bytes"), cell(c, "tx_bytes"), cell(c, "rx_queue"),
-                    cell(c, "tx_queue"), cell(c, "rtt_us"), cell(c, "cwnd"), cell(c, "retrans"),
-                    cell(c, "ecn"), cell(c, "cc")});
-  }
-  return table_text(rows);
+std::string table_text(const Rows& rows) {
+  std::string text;
+  for (const std::string& line : table_lines(rows)) text += line + "\n";
+  return text;
 }
 
 std::string stats_text(const std::string& text) {
@@ -80,19 +105,14 @@ std::string status_text(const std::string& text) {
   const Json json = Json::parse(text);
   Rows facts;
   for (const auto& [name, value] : json.items()) {
-    if (name == "schema" || name == "processes") continue;
+    if (name == "schema" || name == "processes" || name == "users") continue;
     facts.push_back({name, value.is_string() ? value.get<std::string>() : value.dump()});
   }
-  Rows rows = {{"PID", "COMM", "OFFLOADED", "KERNEL", "REASONS"}};
-  for (const Json& p : json.at("processes")) {
-    std::string reasons;
-    for (const auto& [reason, count] : p.at("reasons").items()) {
-      reasons += (reasons.empty() ? "" : " ") + reason + "=" + count.dump();
-    }
-    rows.push_back({cell(p, "pid"), printable(cell(p, "comm")), cell(p, "offloaded"),
-                    cell(p, "kernel"), reasons});
-  }
-  return table_text(facts) + (rows.size() > 1 ? "\n" + table_text(rows) : "");
+  std::string users;
+  for (const Json& user : json.value("users", Json::array())) users += user_text(user);
+  std::string processes;
+  for (const Json& process : json.at("processes")) processes += "\n" + process_text(process);
+  return table_text(facts) + (users.empty() ? "" : "\n") + users + processes;
 }
 
 std::string config_text(const std::string& text) {

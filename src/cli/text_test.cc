@@ -11,16 +11,6 @@ TEST(Text, ColumnsAreAligned) {
   EXPECT_EQ(table_text({}), "");
 }
 
-TEST(Text, Connections) {
-  const std::string text = conns_text(
-      R"({"schema":1,"conns":[{"local":"10.0.0.1:80","remote":"10.0.0.2:4000","state":"ESTAB",
-          "pid":null,"rx_bytes":5,"tx_bytes":6,"ecn":"seen","cc":"reno"}],
-          "listeners":[{"local":"0.0.0.0:80","state":"LISTEN","pid":7,"waiting":0,"backlog":9}]})");
-  EXPECT_NE(text.find("LISTEN  0.0.0.0:80"), std::string::npos) << text;
-  EXPECT_NE(text.find("ESTAB   10.0.0.1:80  10.0.0.2:4000  -"), std::string::npos) << text;
-  EXPECT_NE(text.find("seen  reno\n"), std::string::npos) << text;
-}
-
 TEST(Text, StatsShowsOnlyDropsThatHappened) {
   const std::string text =
       stats_text(R"({"schema":1,"counters":{"a":0,"b":2},"drops":{"paws":0,"bad_flags":3},
@@ -30,10 +20,27 @@ TEST(Text, StatsShowsOnlyDropsThatHappened) {
 
 TEST(Text, StatusHidesControlCharacters) {
   const std::string text = status_text(
-      R"({"schema":1,"name":"default","processes":[{"pid":1,"comm":"a\u001b[31m","offloaded":1,
-          "kernel":2,"reasons":{"option":2}}]})");
+      R"({"schema":1,"name":"default","processes":[{"pid":1,"comm":"a\u001b[31m","uid":0,
+          "offloaded":1,"kernel":2,"reasons":{"option":2}}]})");
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
-  EXPECT_NE(text.find("option=2"), std::string::npos);
+}
+
+TEST(Text, StatusTellsPerProcessWhatAndWhyNot) {
+  const std::string text = status_text(
+      R"({"schema":1,"name":"default","users":[{"uid":33,"programs":1,"refused":2}],
+          "processes":[{"pid":7,"comm":"memcached","uid":33,
+          "offloaded":3,"connections":2,"listeners":["0.0.0.0:11211"],"kernel":3,
+          "reasons":{"own-address":2,"of-tomorrow":1}}]})");
+  EXPECT_EQ(text, R"(name  default
+
+user 33: programs 1 refused 2
+
+7 memcached (uid 33): 3 offloaded, 3 left to the kernel
+    listens on 0.0.0.0:11211
+    connections: 2
+    2 to the kernel, own-address: the peer is this machine
+    1 to the kernel, of-tomorrow
+)");
 }
 
 TEST(Text, Config) {

@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <exception>
 
+#include "cli/conns_text.h"
 #include "cli/engine_client.h"
+#include "cli/manual.h"
 #include "cli/text.h"
 
 namespace toe::cli {
@@ -24,13 +26,16 @@ constexpr Verb kVerbs[] = {
 };
 
 int ask(const Verb& verb, const Choice& choice) {
-  Result<std::string> json = ask_engine(engine_name(choice.name), verb.verb, choice.all ? 1 : 0);
+  const std::uint32_t flags =
+      (choice.all ? shm::kAdminTimeWait : 0) | (choice.prometheus ? shm::kAdminExposition : 0);
+  Result<std::string> json = ask_engine(engine_name(choice.name), verb.verb, flags);
   if (!json.ok()) {
     std::fprintf(stderr, "flextoe: %s\n", json.error().text.c_str());
     return 1;
   }
   try {
-    const std::string text = choice.json ? json.value() : verb.text(json.value());
+    const bool as_it_is = choice.json || choice.prometheus;
+    const std::string text = as_it_is ? json.value() : verb.text(json.value());
     return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
                    std::fflush(stdout) == 0
                ? 0
@@ -54,17 +59,27 @@ void add_verbs(CLI::App& app, Choice& choice) {
   exec->footer(
       "Usage: "
       "flextoe exec [--name NAME] [--strict|--allow-kernel] -- PROGRAM ARGS...");
+  CLI::App* manual = app.add_subcommand("manual", "write the manual pages, for make install");
+  manual->add_option("directory", choice.directory, "gets man1, man7 and man8")->required();
+  manual->group("");  // not in --help
   for (const Verb& verb : kVerbs) {
     CLI::App* command = app.add_subcommand(verb.name, verb.help);
     command->add_option("--name", choice.name, "engine to ask [default]")->type_name("NAME");
-    command->add_flag("--json", choice.json, "one JSON object instead of text");
+    CLI::Option* json = command->add_flag("--json", choice.json, "one JSON object instead of text");
     if (verb.verb == shm::AdminVerb::kConns) {
       command->add_flag("--all", choice.all, "also connections in TIME-WAIT");
+    }
+    if (verb.verb == shm::AdminVerb::kStats) {
+      command
+          ->add_flag("--prometheus", choice.prometheus,
+                     "Prometheus' text exposition format instead of text")
+          ->excludes(json);
     }
   }
 }
 
 int run_verb(const CLI::App& app, const Choice& choice) {
+  if (app.got_subcommand("manual")) return write_manual(app, choice.directory);
   if (app.got_subcommand("exec")) {
     if (!choice.exec.command.empty()) return exec_program(choice.exec);
     std::fprintf(stderr, "flextoe: exec needs a program: flextoe exec -- PROGRAM ARGS\n");

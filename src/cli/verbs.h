@@ -16,6 +16,8 @@ struct Choice {
   std::string name;
   bool json = false;
   bool all = false;
+  bool prometheus = false;
+  std::string directory;  ///< of `manual`
   ExecOptions exec;
 };
 

@@ -6,6 +6,14 @@
 #include "control/tcp_states.h"
 
 namespace toe::control {
+namespace {
+
+/// An instant that was never set is 0.
+std::int64_t ms_since(Time then, Time now) {
+  return then == Time{} ? -1 : (now - then).ns / 1'000'000;
+}
+
+}  // namespace
 
 void Control::Impl::on_dump(Dump* dump) {
   if (dumps.size() >= kMaxDumps) {
@@ -71,6 +79,10 @@ void Control::Impl::dump_conn(std::uint32_t id, Dump& dump) const {
   row.tx_queue = static_cast<std::uint32_t>(p.snd_end - std::min(p.snd_una, p.snd_end));
   row.rx_ring = c.rx_ring.bytes();
   row.tx_ring = c.tx_ring.bytes();
+  row.snd_wnd = p.snd_wnd;
+  row.last_sent_ms = ms_since(p.sent_at, now);
+  row.last_data_ms = ms_since(p.last_data, now);
+  row.last_heard_ms = ms_since(p.last_heard, now);
   row.ce_acked = p.ce_acked;
   if ((p.ecn & flow::kEcnOn) != 0) row.alpha = alpha_of(c.cc_state);
   const std::string_view name = c.algorithm->name;

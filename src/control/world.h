@@ -55,6 +55,9 @@ struct ConnRecord {
                     0;  ///< as ss: unread and unacknowledged bytes; listener: waiting, backlog
   std::uint32_t rx_ring = 0, tx_ring = 0;  ///< ring sizes in bytes
   char congestion[16] = {};
+  std::uint32_t snd_wnd = 0;  ///< bytes the peer takes at present
+  /// Milliseconds since data was sent, since data came, since anything came; -1 = never.
+  std::int64_t last_sent_ms = -1, last_data_ms = -1, last_heard_ms = -1;
   std::uint64_t ce_acked = 0;  ///< bytes acknowledged with ECE
   double alpha = -1;           ///< DCTCP.Alpha of a connection with ECN; -1 = not DCTCP
 };

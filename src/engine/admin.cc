@@ -50,6 +50,10 @@ Status Admin::prepare(UniqueFd control_socket) {
     Status status = watch(fd);
     if (!status.ok()) return status;
   }
+  if (links_.metrics != nullptr) {
+    Status status = watch(links_.metrics->asked_fd());
+    if (!status.ok()) return status;
+  }
   return links_.icmp.fd6() < 0 ? Status(Done{}) : watch(links_.icmp.fd6());
 }
 
@@ -76,7 +80,8 @@ int Admin::run() {
 
 int Admin::timeout_ms(Time now) const {
   if (links_.verbs.waiting()) return 1;
-  const Time next = std::min({links_.destinations.next_deadline(), resume_at_, end_at_});
+  const Time next = std::min(
+      {links_.destinations.next_deadline(), links_.heartbeat.next_deadline(), resume_at_, end_at_});
   if (next == Time::never()) return 1000;
   return static_cast<int>(std::clamp<std::int64_t>((next - now).ns / 1'000'000 + 1, 0, 1000));
 }
@@ -92,6 +97,10 @@ void Admin::turn(const std::vector<int>& ready) {
       links_.events.poll([this](const net::NetEvent& event) { on_net_event(event); });
     } else if (fd == links_.icmp.fd4() || fd == links_.icmp.fd6()) {
       links_.icmp.poll([this](const wire::IcmpReport& report) { on_icmp(report); });
+    } else if (links_.metrics != nullptr && fd == links_.metrics->asked_fd()) {
+      links_.metrics->take_question();
+      links_.verbs.exposition(
+          [this](std::string text) { links_.metrics->answer(std::move(text)); });
     } else if (fd != links_.bridge.notes.event_fd() && links_.bridge.orders.flush()) {
       read_client(fd);  // not while orders wait: programs have to wait as well
     }
@@ -101,6 +110,7 @@ void Admin::turn(const std::vector<int>& ready) {
   if (now >= resume_at_) resume_clients(now);
   look_after_ports(now);
   links_.verbs.poll(links_.clients);
+  links_.heartbeat.poll(now);
   links_.bridge.orders.flush();
 }
 
@@ -149,6 +159,7 @@ void Admin::on_signal() {
 void Admin::stop() {
   if (end_at_ != Time::never()) return;
   end_at_ = clock_now() + kLongestStop;
+  links_.manager.stopping(why_.empty() ? "ending its connections" : why_);
   links_.steering.detach();  // first: from here on the kernel answers new connections
   links_.bridge.send(request_of(control::Request::Kind::kStop));
   Order order;
@@ -159,6 +170,7 @@ void Admin::stop() {
 void Admin::fail(std::string why) {
   if (exit_code_ == 0) spdlog::error("{}", why);
   exit_code_ = 1;
+  why_ = std::move(why);
   stop();
 }
 

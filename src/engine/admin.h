@@ -16,7 +16,9 @@
 #include "engine/clients.h"
 #include "engine/destinations.h"
 #include "engine/guardian.h"
+#include "engine/heartbeat.h"
 #include "engine/listeners.h"
+#include "engine/metrics.h"
 #include "engine/net/events.h"
 #include "engine/net/icmp.h"
 #include "engine/verbs.h"
@@ -38,6 +40,9 @@ struct AdminLinks {
   net::IcmpSockets& icmp;
   port::Device& device;  ///< its MTU: as far as it is usable
   const port::PortCaps& port;
+  ServiceManager& manager;
+  Heartbeat& heartbeat;
+  MetricsServer* metrics;  ///< nullptr without --metrics
 };
 
 class Admin {
@@ -106,6 +111,7 @@ class Admin {
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;
   int exit_code_ = 0;
+  std::string why_;         ///< the engine ends by itself
   std::uint32_t link_mtu_;  ///< of the device, usable or not
 };
 

@@ -32,6 +32,7 @@ struct PortSnapshot {
   port::PortStats stats;
   std::uint32_t frames = 0;       ///< chunks of the pool
   std::uint32_t frames_held = 0;  ///< of them neither free nor the port's: 0 at rest
+  std::uint32_t flows = 0;        ///< connection records in use
   std::atomic<bool> done{false};
 };
 

@@ -204,10 +204,45 @@ TEST(LogLimiter, LetsAFewThroughAndCountsTheRest) {
   EXPECT_EQ(suppressed, 0u);
   EXPECT_TRUE(limiter.allow("a", now + LogLimiter::kInterval, suppressed));
   EXPECT_EQ(suppressed, 7u);
-  for (std::size_t i = 0; i < 2 * LogLimiter::kMaxKinds; ++i) {
-    (void)limiter.allow(std::to_string(i), now, suppressed);
+}
+
+TEST(LogLimiter, ManyKindsAreBoundedAndDoNotSilenceTheLog) {
+  LogLimiter limiter;
+  std::uint64_t suppressed = 0;
+  Time now{seconds(100).ns};
+  int written = 0;
+  for (std::size_t i = 0; i < 10 * LogLimiter::kMaxKinds; ++i) {
+    written += limiter.allow(std::to_string(i), now, suppressed) ? 1 : 0;
   }
-  EXPECT_FALSE(limiter.allow("one kind too many", now, suppressed));
+  EXPECT_EQ(written, LogLimiter::kMaxKinds + LogLimiter::kBurst) << "the others share a burst";
+  now = now + LogLimiter::kInterval;
+  EXPECT_TRUE(limiter.allow("another", now, suppressed));
+}
+
+TEST(Log, LinesOfOneKindHaveOneShape) {
+  EXPECT_EQ(line_shape("port 80 of 10.0.0.1"), "port # of #.#.#.#");
+  EXPECT_EQ(line_shape("port 8080 of 10.0.0.12"), "port # of #.#.#.#");
+  EXPECT_EQ(line_shape(""), "");
+  EXPECT_EQ(line_shape(std::string(1000, 'x')).size(), 64u);
+}
+
+TEST(Log, ALineStaysALine) {
+  EXPECT_EQ(safe_line("process 7 (a\n<0>forged\x1b[2J)"), "process 7 (a?<0>forged?[2J)");
+}
+
+TEST(Log, JournalIsKnownByItsDeviceAndInode) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  struct stat file {};
+  ASSERT_EQ(::fstat(ends[1], &file), 0);
+  const std::string stream = std::to_string(file.st_dev) + ":" + std::to_string(file.st_ino);
+  EXPECT_EQ(log_target(stream.c_str(), ends[1]), LogTarget::kJournal);
+  EXPECT_EQ(log_target((stream + "1").c_str(), ends[1]), LogTarget::kPlain) << "2> elsewhere";
+  EXPECT_EQ(log_target("nonsense", ends[1]), LogTarget::kPlain);
+  EXPECT_EQ(log_target(nullptr, ends[1]), LogTarget::kPlain);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_EQ(log_target(stream.c_str(), ends[1]), LogTarget::kPlain);
 }
 
 }  // namespace

@@ -37,6 +37,34 @@ const char* ecn_word(std::uint32_t tcpi_options) {
   return (tcpi_options & kEcnSeen) != 0 ? "seen" : "on";
 }
 
+/// What `ss -i` shows of a connection and we have, beside the keys of connection_json.
+void add_details(const control::ConnRecord& record, Json& json) {
+  constexpr std::uint32_t kTimestamps = 1, kSack = 2, kWindowScale = 4;  // TCPI_OPT_*
+  const shm::InfoReply& info = record.info;
+  json["ts"] = (info.options & kTimestamps) != 0;
+  json["sack"] = (info.options & kSack) != 0;
+  if ((info.options & kWindowScale) != 0) json["wscale"] = {info.snd_wscale, info.rcv_wscale};
+  json["backoff"] = info.backoff;
+  json["rcv_mss"] = info.rcv_mss;
+  json["pmtu"] = info.pmtu;
+  json["bytes_sent"] = info.bytes_sent;
+  json["bytes_retrans"] = info.bytes_retrans;
+  json["segs_out"] = info.segs_out;
+  json["segs_in"] = info.segs_in;
+  json["data_segs_out"] = info.data_segs_out;
+  json["data_segs_in"] = info.data_segs_in;
+  json["unacked"] = info.unacked;
+  json["retrans_out"] = info.retrans;
+  json["lost"] = info.lost;
+  json["notsent"] = info.notsent_bytes;
+  json["rcv_space"] = info.rcv_space;
+  json["snd_wnd"] = record.snd_wnd;
+  if (info.min_rtt_us != UINT32_MAX) json["min_rtt_us"] = info.min_rtt_us;
+  if (record.last_sent_ms >= 0) json["lastsnd_ms"] = record.last_sent_ms;
+  if (record.last_data_ms >= 0) json["lastrcv_ms"] = record.last_data_ms;
+  if (record.last_heard_ms >= 0) json["lastack_ms"] = record.last_heard_ms;
+}
+
 Json connection_json(const control::ConnRecord& record) {
   Json json = {{"local", address_text(record.key.local, record.key.local_port)},
                {"remote", address_text(record.key.remote, record.key.remote_port)},
@@ -62,6 +90,7 @@ Json connection_json(const control::ConnRecord& record) {
   json["retrans"] = record.info.total_retrans;
   json["rx_ring"] = record.rx_ring;
   json["tx_ring"] = record.tx_ring;
+  if (record.info.snd_mss != 0) add_details(record, json);  // not of an unfinished handshake
   return json;
 }
 
@@ -90,31 +119,41 @@ const char* state_word(std::uint8_t state) {
   return state < words.size() ? words[state] : words[0];
 }
 
-std::string conns_json(std::span<const control::ConnRecord> records, bool with_time_wait,
-                       bool truncated) {
+std::string conns_json(std::span<const control::ConnRecord> records, const ConnsView& view) {
   Json conns = Json::array();
   Json listeners = Json::array();
   for (const control::ConnRecord& record : records) {
-    if (record.kind == control::ConnRecord::Kind::kListener) {
-      listeners.push_back(listener_json(record));
-    } else if (record.kind == control::ConnRecord::Kind::kConnection || with_time_wait) {
-      conns.push_back(connection_json(record));
-    }
+    if (record.kind == control::ConnRecord::Kind::kTimeWait && !view.time_wait) continue;
+    const bool listens = record.kind == control::ConnRecord::Kind::kListener;
+    Json& shown = (listens ? listeners : conns).emplace_back();
+    shown = listens ? listener_json(record) : connection_json(record);
+    const auto name = view.names.find(record.pid);
+    if (name != view.names.end()) shown["comm"] = name->second;
   }
   Json json = {{"schema", 1}, {"conns", std::move(conns)}, {"listeners", std::move(listeners)}};
-  if (truncated) json["truncated"] = true;
+  if (view.truncated) json["truncated"] = true;
   return dump(json);
+}
+
+void add_count(NamedCounts& counts, std::string_view name, std::uint64_t count) {
+  for (auto& [known, sum] : counts) {
+    if (known == name) {
+      sum += count;
+      return;
+    }
+  }
+  counts.emplace_back(name, count);
 }
 
 void add_control_counters(const control::Counters& counters, StatsFacts& facts) {
 #define TOE_ADD(name) \
-  facts.counters.emplace_back(#name, counters.name.load(std::memory_order_relaxed));
+  add_count(facts.counters, #name, counters.name.load(std::memory_order_relaxed));
   TOE_CONTROL_COUNTERS(TOE_ADD)
 #undef TOE_ADD
 }
 
 void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts) {
-#define TOE_ADD(name) facts.counters.emplace_back(#name, counters.name.value());
+#define TOE_ADD(name) add_count(facts.counters, #name, counters.name.value());
   TOE_DATAPATH_COUNTERS(TOE_ADD)
 #undef TOE_ADD
 #define TOE_ADD(name) facts.drops.emplace_back(#name, counters.drops.name.value());
@@ -154,6 +193,8 @@ std::string status_json(const StatusFacts& facts) {
                          {"comm", process.comm},
                          {"uid", process.uid},
                          {"offloaded", process.offloaded},
+                         {"connections", process.connections},
+                         {"listeners", process.listeners},
                          {"kernel", process.kernel},
                          {"reasons", Json(process.reasons)}});
   }

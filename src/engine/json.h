@@ -7,6 +7,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,11 +24,16 @@ std::string address_text(const IpAddr& address, std::uint16_t port);
 /// The state's word as ss prints it, from the kernel's TCP_* number.
 const char* state_word(std::uint8_t state);
 
-/// `with_time_wait`: TIME-WAIT records are listed among the connections.
-std::string conns_json(std::span<const control::ConnRecord> records, bool with_time_wait,
-                       bool truncated);
+struct ConnsView {
+  bool time_wait = false;  ///< TIME-WAIT records are listed among the connections
+  bool truncated = false;
+  std::map<std::int32_t, std::string> names;  ///< of processes, by pid
+};
+std::string conns_json(std::span<const control::ConnRecord> records, const ConnsView& view);
 
 using NamedCounts = std::vector<std::pair<std::string, std::uint64_t>>;
+/// Names are unique: what two parts of the engine count under one name is added up.
+void add_count(NamedCounts& counts, std::string_view name, std::uint64_t count);
 
 struct StatsFacts {
   NamedCounts counters;
@@ -44,8 +50,10 @@ struct StatusFacts {
     std::int32_t pid = 0;
     std::uint32_t uid = 0;
     std::string comm;
-    std::uint64_t offloaded = 0;  ///< sockets the engine serves now
-    std::uint64_t kernel = 0;     ///< sockets that stayed with the kernel
+    std::uint64_t offloaded = 0;    ///< sockets the engine serves now: connections and listeners
+    std::uint64_t connections = 0;  ///< of them
+    std::vector<std::string> listeners;  ///< the others, as address:port
+    std::uint64_t kernel = 0;            ///< sockets that stayed with the kernel
     std::map<std::string, std::uint64_t> reasons;
   };
   struct User {

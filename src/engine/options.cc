@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "engine/congestion_routes.h"
+#include "engine/metrics.h"
 #include "shm/congestion_names.h"
 
 namespace toe::engine {
@@ -81,6 +82,9 @@ constexpr OptionSpec kOptions[] = {
     {"socket-mode", OptionType::kOctal, "666", 0, 0777, "MODE",
      "mode of the control socket; showing a socket is the right to use it, so all may connect"},
     {"socket-group", OptionType::kText, "", 0, 0, "GROUP", "group of the control socket"},
+    {"metrics", OptionType::kText, "", 0, 0, "ADDR:PORT",
+     "serve http://ADDR:PORT/metrics for Prometheus; a loopback address, as nobody is asked for a "
+     "password"},
     {"seccomp", OptionType::kSwitch, "true", 0, 0, "",
      "allow only the system calls that a serving engine makes (--seccomp=false for debuggers)"},
     {"log-level", OptionType::kChoice, "info", 0, 0, "debug|info|warning|error",
@@ -170,6 +174,11 @@ Status check_value(const OptionSpec& option, const std::string& text) {
   return Done{};
 }
 
+Status check_metrics(const std::string& text) {
+  const Result<LoopbackAddress> address = parse_loopback(text);
+  return address.ok() ? Status(Done{}) : Status(address.error());
+}
+
 /// A name becomes part of a path and of messages.
 Status check_engine_name(const std::string& text) {
   const bool legal = !text.empty() && text.size() <= 64 && text[0] != '.' &&
@@ -232,6 +241,7 @@ Status Settings::set(std::string_view name, const std::string& text, Source sour
   if (option == nullptr) return Error{EINVAL, fmt::format("there is no option '{}'", name)};
   Status status = check_value(*option, text);
   if (status.ok() && name == "name") status = check_engine_name(text);
+  if (status.ok() && name == "metrics" && !text.empty()) status = check_metrics(text);
   if (!status.ok()) return status;
   Value& value = values_.find(name)->second;
   if (source >= value.source) value = {text, source};

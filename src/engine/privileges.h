@@ -20,7 +20,7 @@ Status drop_all_privileges();
 
 /// What a thread is for, hence which system calls it makes. A new kind of thread takes a word here
 /// and a list in seccomp.cc.
-enum class ThreadRole : std::uint8_t { kAdmin, kDataPath, kGuardian };
+enum class ThreadRole : std::uint8_t { kAdmin, kDataPath, kGuardian, kMetrics };
 
 /// False in builds with sanitizers, whose own system calls nobody can foresee.
 bool can_restrict_calls();

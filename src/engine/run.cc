@@ -3,12 +3,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 
 #include "engine/command_line.h"
 #include "engine/log.h"
 #include "engine/setup.h"
 
 namespace toe::engine {
+
+namespace {
+
+void complain(const std::string& text) {
+  std::fprintf(stderr, "%s%s\n", line_start(spdlog::level::err), text.c_str());
+}
+
+}  // namespace
 
 const char* const kVersion = "0.1.0";
 
@@ -24,7 +33,7 @@ int run(const CLI::App& command, int argc, char** argv) {
     Result<Settings> settings = collect_settings(
         command, [](const std::string& name) { return std::getenv(name.c_str()); });
     if (!settings.ok()) {
-      std::fprintf(stderr, "flextoe: %s\n", settings.error().text.c_str());
+      complain(settings.error().text);
       return 2;
     }
     start_log(settings.value().text("log-level"));
@@ -32,12 +41,12 @@ int run(const CLI::App& command, int argc, char** argv) {
     Engine engine(std::move(settings.value()));
     const Status status = engine.set_up(title);
     if (!status.ok()) {
-      std::fprintf(stderr, "flextoe: %s\n", status.error().text.c_str());
+      complain(status.error().text);
       return 1;
     }
     return engine.serve();
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "flextoe: start failed: %s\n", error.what());
+    complain(std::string("start failed: ") + error.what());
     return 1;
   }
 }

@@ -119,6 +119,15 @@ constexpr Call kDataPath[] = {{"read"},
                               // malloc wants to know how the machine overcommits
                               {"openat", kForReading, Answer::kNotThere}};
 
+/// The metrics' thread: HTTP over sockets of the kernel.
+constexpr Call kMetrics[] = {{"poll"},
+                             {"accept4"},
+                             {"recvfrom"},
+                             {"sendto"},
+                             {"read"},
+                             {"close"},
+                             {"openat", kForReading, Answer::kNotThere}};  // malloc, as above
+
 /// The guardian waits for the engine's end and sends the last frames.
 constexpr Call kGuardian[] = {{"poll"}, {"ppoll"}, {"sendto"}};
 
@@ -130,6 +139,8 @@ Calls calls_of(ThreadRole role) {
       return kDataPath;
     case ThreadRole::kGuardian:
       return kGuardian;
+    case ThreadRole::kMetrics:
+      return kMetrics;
   }
   return {};
 }

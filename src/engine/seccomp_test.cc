@@ -31,7 +31,8 @@ namespace {
 
 using Act = std::function<void()>;
 
-constexpr ThreadRole kRoles[] = {ThreadRole::kAdmin, ThreadRole::kDataPath, ThreadRole::kGuardian};
+constexpr ThreadRole kRoles[] = {ThreadRole::kAdmin, ThreadRole::kDataPath, ThreadRole::kGuardian,
+                                 ThreadRole::kMetrics};
 
 /// How a child ends that does `act`: its exit status (0 if it comes to the end), or minus the
 /// signal that killed it.
@@ -123,6 +124,20 @@ TEST_F(Seccomp, TheDataPathOpensNothing) {
     EXPECT_EQ(end_confined(ThreadRole::kGuardian, act.act), -SIGSYS) << act.name;
     EXPECT_EQ(end_confined(ThreadRole::kAdmin, act.act), 0) << act.name;
   }
+}
+
+TEST_F(Seccomp, TheMetricsTakeConnectionsAndMakeNone) {
+  const sockaddr nowhere{};
+  const NamedAct acts[] = {
+      {"socket", [] { ::socket(AF_INET, SOCK_STREAM, 0); }},
+      {"connect", [&nowhere] { ::connect(0, &nowhere, sizeof nowhere); }},
+      {"bpf", [] { ::syscall(SYS_bpf, BPF_MAP_CREATE, nullptr, 0); }},
+      {"sendmsg", [] { ::sendmsg(0, nullptr, 0); }},
+  };
+  for (const NamedAct& act : acts) {
+    EXPECT_EQ(end_confined(ThreadRole::kMetrics, act.act), -SIGSYS) << act.name;
+  }
+  EXPECT_EQ(end_confined(ThreadRole::kMetrics, [] { ::accept4(0, nullptr, nullptr, 0); }), 0);
 }
 
 TEST_F(Seccomp, FilesAreNotThereForTheDataPath) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -68,11 +69,15 @@ Engine::~Engine() {
 Status Engine::set_up(const ProcessTitle& title) {
   fd_limit_ = raise_fd_limit();
   socket_path_ = settings_.text("rundir") + "/" + settings_.text("name") + ".sock";
+  Status manager = take(
+      ServiceManager::of([](const char* name) { return std::getenv(name); }, ::getpid()), manager_);
+  if (!manager.ok()) return manager;
   return in_order([&] { return check_privileges(); }, [&] { return look_at_machine(); },
                   [&] { return claim_name(); }, [&] { return start_guardian(title); },
                   [&] { return open_device(); }, [&] { return steer(); },
-                  [&] { return make_core(); }, [&] { return make_admin(); },
-                  [&] { return drop_privileges(); }, [&] { return start_threads(); });
+                  [&] { return make_core(); }, [&] { return open_metrics(); },
+                  [&] { return make_admin(); }, [&] { return drop_privileges(); },
+                  [&] { return start_threads(); });
 }
 
 Status Engine::look_at_machine() {
@@ -268,22 +273,29 @@ Status Engine::make_admin() {
       [this](const IpAddr& remote, const control::Route& route) { give_route(remote, route); });
   verbs_.emplace(VerbLinks{*bridge_, *core_, settings_, *listeners_, segments_, *steering_,
                            status_facts(), clock_now()});
+  heartbeat_.emplace(*bridge_, manager_);
   clients_.emplace(ClientLinks{*bridge_, page_, segments_, *listeners_, netns_cookie_, yield_time(),
                                user_limits()},
                    [this](Client& client, const shm::Admin& message) {
                      verbs_->ask(*clients_, client, message);
                    });
   admin_.emplace(AdminLinks{*bridge_, *worker_, guardian_, *steering_, *listeners_, *destinations_,
-                            *clients_, *verbs_, *events_, *icmp_, device_, port_->caps()});
+                            *clients_, *verbs_, *events_, *icmp_, device_, port_->caps(), manager_,
+                            *heartbeat_, metrics_.get()});
   block_signals();
   return admin_->prepare(std::move(socket));
 }
 
+Status Engine::open_metrics() {
+  const std::string& address = settings_.text("metrics");
+  return address.empty() ? Status(Done{}) : take(MetricsServer::open(address), metrics_);
+}
+
 void Engine::print_ready() const {
-  std::fprintf(stderr, "flextoe: ready name=%s dev=%s pid=%d socket=%s xdp=%s layout=%s\n",
-               settings_.text("name").c_str(), device_.name.c_str(), ::getpid(),
-               socket_path_.c_str(), port_->caps().generic ? "generic" : "driver",
-               settings_.text("layout").c_str());
+  std::fprintf(stderr, "%sready name=%s dev=%s pid=%d socket=%s xdp=%s layout=%s\n",
+               line_start(spdlog::level::info), settings_.text("name").c_str(),
+               device_.name.c_str(), ::getpid(), socket_path_.c_str(),
+               port_->caps().generic ? "generic" : "driver", settings_.text("layout").c_str());
 }
 
 bool Engine::restricted() const { return settings_.on("seccomp") && can_restrict_calls(); }
@@ -293,6 +305,14 @@ Status Engine::confine(ThreadRole role) const {
 }
 
 /// This thread comes last: once it is confined it starts no other.
+Status Engine::start_metrics() {
+  if (metrics_ == nullptr) return Done{};
+  return metrics_->start([this] {
+    return in_order([] { return drop_all_privileges(); },
+                    [this] { return confine(ThreadRole::kMetrics); });
+  });
+}
+
 Status Engine::start_threads() {
   if (!restricted()) {
     spdlog::warn("system calls are NOT restricted ({}): for debugging only",
@@ -303,7 +323,8 @@ Status Engine::start_threads() {
                     [this] { return confine(ThreadRole::kDataPath); });
   });
   if (!status.ok()) return status;
-  status = confine(ThreadRole::kAdmin);
+  status =
+      in_order([this] { return start_metrics(); }, [this] { return confine(ThreadRole::kAdmin); });
   if (!status.ok()) {
     Order stop;
     stop.kind = Order::Kind::kStop;
@@ -314,6 +335,7 @@ Status Engine::start_threads() {
 
 int Engine::serve() {
   print_ready();
+  manager_.ready("serving " + device_.name);
   const int code = admin_->run();
   worker_->join();
   return code;

@@ -47,9 +47,12 @@ class Engine {
   UserLimits user_limits() const;
   Nanos yield_time() const;
   StatusFacts status_facts() const;
+  Status open_metrics();
+  Status start_metrics();
   void print_ready() const;
 
   Settings settings_;
+  ServiceManager manager_;
   std::string socket_path_;
   std::uint64_t fd_limit_ = 0;
   std::uint64_t netns_cookie_ = 0;
@@ -70,6 +73,8 @@ class Engine {
   std::optional<Destinations> destinations_;
   CongestionRoutes congestion_routes_;
   std::optional<Verbs> verbs_;
+  std::optional<Heartbeat> heartbeat_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::optional<Clients> clients_;
   std::optional<net::NetEvents> events_;
   std::optional<net::IcmpSockets> icmp_;

@@ -9,12 +9,11 @@
 #include <utility>
 
 #include "engine/clock.h"
+#include "engine/exposition.h"
 #include "shm/kernel_reason.h"
 
 namespace toe::engine {
 namespace {
-
-constexpr std::uint32_t kAllFlag = 1;  ///< shm::Admin::flags of kConns
 
 /// A sealed memfd with the text; invalid when the kernel has no memory for it.
 UniqueFd text_file(const std::string& text) {
@@ -64,6 +63,15 @@ void add_users(const Users& users, std::span<const control::ConnRecord> rows, St
   }
 }
 
+void add_socket(const control::ConnRecord& row, StatusFacts::Process& process) {
+  ++process.offloaded;
+  if (row.kind == control::ConnRecord::Kind::kListener) {
+    process.listeners.push_back(address_text(row.key.local, row.key.local_port));
+  } else {
+    ++process.connections;
+  }
+}
+
 }  // namespace
 
 void Verbs::ask(Clients& clients, Client& client, const shm::Admin& message) {
@@ -72,27 +80,43 @@ void Verbs::ask(Clients& clients, Client& client, const shm::Admin& message) {
   if (message.verb < shm::AdminVerb::kStatus || message.verb > shm::AdminVerb::kConfig) {
     return refuse(clients, client, tag, EINVAL);
   }
-  const auto asked = std::count_if(questions_.begin(), questions_.end(),
-                                   [](const Question& q) { return q.done == nullptr; });
-  if (asked >= static_cast<std::ptrdiff_t>(kMaxQuestions)) {
-    return refuse(clients, client, tag, EBUSY);
-  }
+  if (full()) return refuse(clients, client, tag, EBUSY);
   // Before the engine's own, of which programs that close listeners can make many.
   Question& question = questions_.emplace_front();
   question.client = client.id;
   question.tag = tag;
   question.verb = message.verb;
-  question.time_wait = (message.flags & kAllFlag) != 0;
+  question.time_wait = (message.flags & shm::kAdminTimeWait) != 0;
+  question.exposition = (message.flags & shm::kAdminExposition) != 0;
   if (message.verb == shm::AdminVerb::kConns || message.verb == shm::AdminVerb::kStatus) {
     question.dump = std::make_unique<control::Dump>();
     start_dumps();
   } else if (message.verb == shm::AdminVerb::kStats) {
-    question.snapshot = std::make_unique<PortSnapshot>();
-    Order order;
-    order.kind = Order::Kind::kSnapshot;
-    order.snapshot = question.snapshot.get();
-    links_.bridge.send(order);
+    take_snapshot(question);
   }
+}
+
+bool Verbs::full() const {
+  const auto asked = std::count_if(questions_.begin(), questions_.end(),
+                                   [](const Question& q) { return q.done == nullptr; });
+  return asked >= static_cast<std::ptrdiff_t>(kMaxQuestions);
+}
+
+void Verbs::take_snapshot(Question& question) {
+  question.snapshot = std::make_unique<PortSnapshot>();
+  Order order;
+  order.kind = Order::Kind::kSnapshot;
+  order.snapshot = question.snapshot.get();
+  links_.bridge.send(order);
+}
+
+void Verbs::exposition(TextTaker done) {
+  if (full()) return done("");
+  Question& question = questions_.emplace_front();
+  question.verb = shm::AdminVerb::kStats;
+  question.exposition = true;
+  question.text_done = std::move(done);
+  take_snapshot(question);
 }
 
 void Verbs::dump(bool time_wait, RowsTaker done) {
@@ -136,6 +160,8 @@ void Verbs::poll(Clients& clients) {
     }
     if (question->done) {
       question->done(question->dump->rows, question->dump->truncated);
+    } else if (question->text_done) {
+      question->text_done(stats_text(*question, clients));
     } else if (Client* client = clients.find(question->client)) {
       answer(clients, *client, *question);
     }
@@ -149,13 +175,23 @@ std::string Verbs::text_of(const Question& question, const Clients& clients) con
     case shm::AdminVerb::kStatus:
       return status_text(question, clients);
     case shm::AdminVerb::kConns:
-      return conns_json(question.dump->rows, question.time_wait, question.dump->truncated);
+      return conns_text(question, clients);
     case shm::AdminVerb::kStats:
       return stats_text(question, clients);
     case shm::AdminVerb::kConfig:
       return config_json(links_.settings);
   }
   return {};
+}
+
+std::string Verbs::conns_text(const Question& question, const Clients& clients) const {
+  ConnsView view;
+  view.time_wait = question.time_wait;
+  view.truncated = question.dump->truncated;
+  for (const auto& [socket, client] : clients.all()) {
+    if (client.attached) view.names[client.pid] = client.comm;
+  }
+  return conns_json(question.dump->rows, view);
 }
 
 std::string Verbs::status_text(const Question& question, const Clients& clients) const {
@@ -169,7 +205,7 @@ std::string Verbs::status_text(const Question& question, const Clients& clients)
   for (const control::ConnRecord& row : question.dump->rows) {
     if (row.kind == control::ConnRecord::Kind::kConnection) ++facts.flows;
     const auto process = by_pid.find(row.pid);
-    if (process != by_pid.end()) ++process->second.offloaded;
+    if (process != by_pid.end()) add_socket(row, process->second);
   }
   add_users(clients.users(), question.dump->rows, facts);
   for (auto& [pid, process] : by_pid) facts.processes.push_back(std::move(process));
@@ -192,8 +228,11 @@ std::string Verbs::stats_text(const Question& question, const Clients& clients) 
   facts.drops.emplace_back("steering_headers", steering.headers_dropped);
   facts.levels = {{"frames", question.snapshot->frames},
                   {"frames_held", question.snapshot->frames_held},
-                  {"ports_held", links_.listeners.held()}};
-  return stats_json(facts);
+                  {"ports_held", links_.listeners.held()},
+                  {"flows", question.snapshot->flows},
+                  {"max_flows", links_.facts.max_flows}};
+  if (!question.exposition) return stats_json(facts);
+  return exposition_text(facts, links_.facts, (clock_now() - links_.started).ns / 1'000'000'000);
 }
 
 void Verbs::answer(Clients& clients, Client& client, const Question& question) {

@@ -40,11 +40,15 @@ class Verbs {
 
   using RowsTaker = std::function<void(std::span<const control::ConnRecord>, bool truncated)>;
 
+  using TextTaker = std::function<void(std::string)>;
+
   explicit Verbs(VerbLinks links) : links_(std::move(links)) {}
 
   void ask(Clients& clients, Client& client, const shm::Admin& message);
   /// A dump for the engine itself.
   void dump(bool time_wait, RowsTaker done);
+  /// The counters in Prometheus' text for the engine itself; "" when too much is asked already.
+  void exposition(TextTaker done);
   /// Answers what has been collected.
   void poll(Clients& clients);
   bool waiting() const { return !questions_.empty(); }
@@ -55,16 +59,21 @@ class Verbs {
     std::uint64_t tag = 0;
     shm::AdminVerb verb = shm::AdminVerb::kStatus;
     bool time_wait = false;
+    bool exposition = false;  ///< stats as Prometheus' text instead of JSON
     std::unique_ptr<control::Dump> dump;
     std::unique_ptr<PortSnapshot> snapshot;
     RowsTaker done;
+    TextTaker text_done;
     bool asked = false;  ///< of control; until then it waits for its turn
   };
 
+  bool full() const;
+  void take_snapshot(Question& question);
   void start_dumps();
   void start_dump(Question& question);
   bool collected(const Question& question) const;
   std::string text_of(const Question& question, const Clients& clients) const;
+  std::string conns_text(const Question& question, const Clients& clients) const;
   std::string status_text(const Question& question, const Clients& clients) const;
   std::string stats_text(const Question& question, const Clients& clients) const;
   void answer(Clients& clients, Client& client, const Question& question);

@@ -1,6 +1,5 @@
 #include "engine/worker.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -8,10 +7,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <future>
 #include <utility>
 
 #include "engine/clock.h"
+#include "engine/prepared_thread.h"
 
 namespace toe::engine {
 namespace {
@@ -43,16 +42,7 @@ Worker::Worker(const WorkerLinks& links, Nanos yield_time, UniqueFd epoll)
 Worker::~Worker() { join(); }
 
 Status Worker::start(const std::function<Status()>& prepare) {
-  std::promise<Status> promise;
-  std::future<Status> prepared = promise.get_future();
-  thread_ = std::thread([this, &prepare, promise = std::move(promise)]() mutable {
-    ::pthread_setname_np(::pthread_self(), "flextoe-rtc");
-    const Status status = prepare();
-    const bool go_on = status.ok();
-    promise.set_value(status);  // `prepare` may be gone from here on
-    if (go_on) run();
-  });
-  return prepared.get();
+  return start_prepared(thread_, {"flextoe-rtc", prepare, [this] { run(); }});
 }
 
 void Worker::join() {
@@ -143,6 +133,7 @@ void Worker::take_snapshot(PortSnapshot& snapshot) const {
   const FramePool& pool = links_.port.pool();
   snapshot.stats = links_.port.stats();
   snapshot.frames = pool.chunks();
+  snapshot.flows = links_.core.control().flows_in_use();
   const std::uint64_t elsewhere = pool.free_count() + snapshot.stats.chunks_inside;
   snapshot.frames_held = pool.chunks() - static_cast<std::uint32_t>(elsewhere);
 }

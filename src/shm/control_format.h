@@ -227,10 +227,12 @@ struct Refused {
 
 enum class AdminVerb : std::uint32_t { kStatus = 1, kConns, kStats, kConfig };
 
+inline constexpr std::uint32_t kAdminTimeWait = 1;    ///< flag of kConns: with TIME-WAIT records
+inline constexpr std::uint32_t kAdminExposition = 1;  ///< flag of kStats: Prometheus' text
 struct Admin {
   MessageHeader header;
   AdminVerb verb;
-  std::uint32_t flags;  ///< kConns: bit 0 = with TIME-WAIT records
+  std::uint32_t flags;
 };
 
 struct AdminReply {

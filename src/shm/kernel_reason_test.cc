@@ -18,6 +18,14 @@ TEST(KernelReason, EveryReasonHasAWordOfItsOwn) {
   EXPECT_EQ(words.count("unknown"), 0u);
 }
 
+TEST(KernelReason, EveryWordHasAMeaning) {
+  const auto count = static_cast<std::uint32_t>(KernelReason::kCount);
+  for (std::uint32_t i = 1; i < count; ++i) {
+    EXPECT_STRNE(kernel_reason_meaning(kernel_reason_word(static_cast<KernelReason>(i))), "");
+  }
+  EXPECT_STREQ(kernel_reason_meaning("of-tomorrow"), "");
+}
+
 TEST(KernelReason, WordsAreThoseOfTheFormat) {
   EXPECT_STREQ(kernel_reason_word(KernelReason::kNoEngine), "no-engine");
   EXPECT_STREQ(kernel_reason_word(KernelReason::kOtherUser), "other-user");
