@@ -6,14 +6,18 @@
 #   make test-all   everything at full length        make bench       the figures
 #   make sim        SEEDS=n seeds of the simulation from SEED on; SIM_SEED=n replays one of them
 #   make volume     ten million checked operations of unmodified programs
+#   make install    release build to PREFIX (/usr/local), below DESTDIR
+#   make deb        build/flextoe_VERSION_ARCHITECTURE.deb
 #   make tidy       clang-tidy over all sources      make format      clang-format in place
 #   make clean      remove every build folder
 
 JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
 SEED ?= $(shell tools/seed)
 export SEED JOBS
 
-.PHONY: all build debug asan tsan clang fuzz test test-all demo bench sim volume tidy format clean
+.PHONY: all build debug asan tsan clang fuzz test test-all demo bench sim volume install deb tidy \
+        format clean
 
 all: build
 
@@ -30,7 +34,7 @@ test:
 	@tools/run_tests
 
 test-all:
-	@tools/packages install build test
+	@tools/packages install build test full
 	@tools/run_tests --all
 
 demo:
@@ -54,6 +58,13 @@ volume:
 	@tools/packages install build test
 	@tools/build release
 	@tools/volume
+
+install: build
+	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
+
+deb: build
+	@tools/packages check deb
+	@tools/deb
 
 tidy:
 	@tools/packages check build test
