@@ -14,6 +14,11 @@ bool Control::Impl::holds(std::uint32_t id, ClientId client) const {
          std::find(more->second.begin(), more->second.end(), client) != more->second.end();
 }
 
+void Control::Impl::publish_holders(std::uint32_t id) {
+  const Conn& c = conns[id];
+  segments[c.segment]->line(c.line).holders.store(c.holders, std::memory_order_relaxed);
+}
+
 // False when kMaxHolders processes hold it already.
 bool Control::Impl::add_holder(std::uint32_t id, ClientId client) {
   Conn& c = conns[id];
@@ -26,6 +31,7 @@ bool Control::Impl::add_holder(std::uint32_t id, ClientId client) {
     more.push_back(client);
   }
   ++c.holders;
+  publish_holders(id);
   return true;
 }
 
@@ -34,6 +40,7 @@ bool Control::Impl::remove_holder(std::uint32_t id, ClientId client) {
   Conn& c = conns[id];
   if (!holds(id, client)) return false;
   --c.holders;
+  publish_holders(id);
   const auto more = more_holders.find(id);
   if (more == more_holders.end()) {
     c.holder = kNoClient;

@@ -40,7 +40,9 @@ TEST_F(HoldersTest, ForkedChildKeepsTheConnection) {
   EXPECT_EQ(entry.line, line_of(in));
   EXPECT_EQ(entry.generation, line(1, entry.line).generation);
   EXPECT_EQ(world.shared.size(), 1u);
+  EXPECT_EQ(line(1, entry.line).holders, 2u);
   release(1, 1, entry.line);
+  EXPECT_EQ(line(1, entry.line).holders, 1u);
   EXPECT_TRUE(commanded(Kind::kOrphan).empty());
   leave(1);
   EXPECT_TRUE(commanded(Kind::kOrphan).empty());

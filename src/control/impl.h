@@ -137,6 +137,7 @@ struct Control::Impl : State {
 
   // holders.cc: who holds which line.
   bool add_holder(std::uint32_t id, ClientId client);
+  void publish_holders(std::uint32_t id);
   bool remove_holder(std::uint32_t id, ClientId client);
   bool holds(std::uint32_t id, ClientId client) const;
   void on_hold(const flow::Event& e);

@@ -19,14 +19,12 @@ void reset_line(shm::Line& l) {
                   &l.rx_skip_begin, &l.rx_skip_end}) {
     w->store(0, kRelaxed);
   }
-  for (auto* w : {&l.flags,           &l.error,         &l.rx_epoch,
-                  &l.rx_ring[0],      &l.rx_ring[1],    &l.tx_offered,
-                  &l.tx_ring[0],      &l.tx_ring[1],    &l.mss,
-                  &l.tx_taken,        &l.app_flags,     &l.tx_writing,
-                  &l.spare,           &l.rx_lock,       &l.tx_lock,
-                  &l.error_taken,     &l.options_epoch, &l.keep_idle_s,
-                  &l.keep_interval_s, &l.keep_count,    &l.user_timeout_ms,
-                  &l.linger_s,        &l.rcvbuf,        &l.sndbuf}) {
+  for (auto* w :
+       {&l.flags,      &l.error,           &l.rx_epoch,      &l.rx_ring[0],  &l.rx_ring[1],
+        &l.tx_offered, &l.tx_ring[0],      &l.tx_ring[1],    &l.mss,         &l.holders,
+        &l.tx_taken,   &l.app_flags,       &l.tx_writing,    &l.spare,       &l.rx_lock,
+        &l.tx_lock,    &l.error_taken,     &l.options_epoch, &l.keep_idle_s, &l.keep_interval_s,
+        &l.keep_count, &l.user_timeout_ms, &l.linger_s,      &l.rcvbuf,      &l.sndbuf}) {
     w->store(0, kRelaxed);
   }
   for (int i = 0; i < 16; ++i) {

@@ -22,6 +22,9 @@ constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+/// With less than this part of its ring free a connection may have no room for the peer's segments.
+constexpr std::uint64_t kLastPart = 4;
+
 /// How long close() waits for a call of another thread on the same connection.
 constexpr std::int64_t kCloseWaitMs = 100;
 
@@ -230,6 +233,15 @@ bool Connection::readable() const {
   return unread() != 0 || state_of(line()) == LineState::kClosed;
 }
 
+// The low-water mark is reached, or will not be: the ring is as good as full.
+bool Connection::enough_unread() const {
+  const std::uint64_t count = unread();
+  if (count == 0 || count >= low_water()) return count != 0;
+  const std::uint32_t epoch = line().rx_epoch.load(kAcquire);
+  const std::uint64_t ring = shm::RingRef{line().rx_ring[epoch & 1].load(kRelaxed)}.bytes();
+  return count >= ring - ring / kLastPart;
+}
+
 bool Connection::writable() const {
   const LineState state = state_of(line());
   if (state == LineState::kConnecting) return false;
@@ -247,7 +259,7 @@ Events Connection::readiness() const {
   const bool no_more_in = fin || over || shut_for_reading();
   const bool no_more_out = over || (app_flags() & AppFlag::kShutWrite) != 0;
   Events events = 0;
-  if (no_more_in || unread() != 0) events |= EPOLLIN | EPOLLRDNORM;
+  if (no_more_in || enough_unread()) events |= EPOLLIN | EPOLLRDNORM;
   if (no_more_in) events |= EPOLLRDHUP;
   if (urgent_seen() && urgent_to_take(mark(reading_at()))) events |= EPOLLPRI;
   if (no_more_in && no_more_out) events |= EPOLLHUP;

@@ -50,6 +50,7 @@ class Connection {
   ssize_t recv_urgent(IoCursor& into, RecvMode mode);
 
   Events readiness() const;
+  /// recv() would not say -EAGAIN. The low-water mark is for readiness() only.
   bool readable() const;
   bool writable() const;
   /// 0 once established, -EINPROGRESS before, or the error that ended the attempt (once).
@@ -92,6 +93,9 @@ class Connection {
   /// Posts looks through `lane` from now on (a lane of the same segment). The hold itself stays
   /// with the lane of attach(), so that its beginning and end keep their order.
   void set_lane(Lane* lane) { lane_.store(lane, std::memory_order_relaxed); }
+  /// SO_RCVLOWAT, at least 1: so many unread bytes are input worth telling of.
+  void set_low_water(std::uint32_t bytes) { low_water_.store(bytes, std::memory_order_relaxed); }
+  std::uint32_t low_water() const { return low_water_.load(std::memory_order_relaxed); }
   bool shut_for_reading() const { return (app_flags() & shm::AppFlag::kShutRead) != 0; }
 
  private:
@@ -130,12 +134,14 @@ class Connection {
   std::uint64_t tx_space(std::uint64_t tail, std::uint32_t ring_bytes) const;
   void set_flag_if_clear(std::uint32_t bit);
   bool ended() const;
+  bool enough_unread() const;
 
   std::atomic<Lane*> lane_{nullptr};
   Lane* home_ = nullptr;
   std::atomic<shm::Line*> line_{nullptr};
   std::uint32_t index_ = 0;
   std::atomic<bool> corked_{false};  ///< TCP_CORK, as opposed to MSG_MORE
+  std::atomic<std::uint32_t> low_water_{1};
 };
 
 }  // namespace toe::libtoe

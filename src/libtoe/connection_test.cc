@@ -213,6 +213,29 @@ TEST(ConnectionReadiness, IsThatOfLinux) {
   EXPECT_EQ(t.connection.readiness(), kIn | kOut | EPOLLRDHUP | EPOLLHUP);
 }
 
+TEST(ConnectionReadiness, InputCountsFromTheLowWaterMark) {
+  TestSegment t;
+  t.connection.set_low_water(100);
+  t.receive(pattern(99, 'a'));
+  EXPECT_EQ(t.connection.readiness(), kOut);
+  EXPECT_TRUE(t.connection.readable()) << "a call takes what is there";
+  t.receive("x");
+  EXPECT_EQ(t.connection.readiness(), kIn | kOut);
+  t.recv(1);
+  EXPECT_EQ(t.connection.readiness(), kOut);
+  t.line().flags = LineFlag::kRxFin;
+  EXPECT_EQ(t.connection.readiness(), kIn | kOut | EPOLLRDHUP);
+}
+
+TEST(ConnectionReadiness, AFullRingCountsWhateverTheLowWaterMark) {
+  TestSegment t;
+  t.connection.set_low_water(1'000'000);
+  t.receive(pattern(12'287, 'a'));
+  EXPECT_EQ(t.connection.readiness(), kOut);
+  t.receive("x");  // three quarters of 16 KiB
+  EXPECT_EQ(t.connection.readiness(), kIn | kOut);
+}
+
 TEST(ConnectionReadiness, AResetShowsEverything) {
   TestSegment t;
   t.line().error = ECONNRESET;

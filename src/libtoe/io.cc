@@ -22,6 +22,12 @@ bool must_not_block(const Socket& socket, int flags) {
   return (flags & MSG_DONTWAIT) != 0 || socket.settings.nonblocking.load(std::memory_order_relaxed);
 }
 
+/// Bytes for which a call that may block waits.
+std::size_t wanted(const Socket& socket, std::size_t room, int flags) {
+  if ((flags & MSG_WAITALL) != 0) return room;
+  return std::min<std::size_t>(room, socket.connection.low_water());
+}
+
 void count_empty_call() {
   static std::atomic<std::uint32_t> calls{0};
   if (calls.fetch_add(1, std::memory_order_relaxed) % kLifeEvery == kLifeEvery - 1) {
@@ -70,7 +76,7 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
     arm_urgent_bells();
     return socket.connection.recv_urgent(into, mode);
   }
-  const bool wait_all = (flags & MSG_WAITALL) != 0 && mode != RecvMode::kPeek;
+  const std::size_t target = mode == RecvMode::kPeek ? 1 : wanted(socket, into.left(), flags);
   Deadline deadline(socket.settings.recv_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;
   for (;;) {
@@ -78,7 +84,8 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
     if (n > 0) {
       done += n;
       if (mode == RecvMode::kDiscard) into.skip_all(static_cast<std::size_t>(n));
-      if (!wait_all || into.left() == 0 || socket.connection.at_mark()) return done;
+      const bool enough = static_cast<std::size_t>(done) >= target;
+      if (enough || into.left() == 0 || socket.connection.at_mark()) return done;
       continue;
     }
     if (n == 0) return done;

@@ -64,6 +64,7 @@ void read_kernel_settings(Socket& socket, int fd) {
   read_reuse(socket, fd);
   settings.recv_timeout_ns.store(kernel_timeout_ns(fd, SO_RCVTIMEO));
   settings.send_timeout_ns.store(kernel_timeout_ns(fd, SO_SNDTIMEO));
+  socket.connection.set_low_water(kernel_low_water(fd));
 }
 
 int offer_listener(Attachment& attachment, Socket& socket, int fd) {
@@ -87,24 +88,75 @@ int offer_listener(Attachment& attachment, Socket& socket, int fd) {
   return 0;
 }
 
+/// As Linux: once the program knows that its attempt has failed it may make another.
+int tell_result(Socket& socket, int result) {
+  socket.connect_failed.store(result != 0);
+  return result;
+}
+
 int finish_connect(Socket& socket) {
   if (socket.settings.nonblocking.load()) return -EINPROGRESS;
   Deadline deadline(socket.settings.send_timeout_ns.load());
   const int error = wait_for(socket, Want::kConnected, deadline);
   if (error != 0) return error == -EAGAIN ? -EINPROGRESS : error;
   socket.connect_pending.store(false);
-  return socket.connection.connect_result();
+  return tell_result(socket, socket.connection.connect_result());
+}
+
+/// The engine has answered with a line. 0, or a negative errno.
+int begin_connection(Socket& socket, int fd, Attachment& attachment, const LineAnswer& answer) {
+  if (!socket.become_connection(attachment, *answer.segment, answer.line)) return -ENOBUFS;
+  socket.connect_pending.store(true);
+  if (socket.owned.load()) follow_owner(socket, fd);
+  offload_items(socket, true);
+  if (!attachment.client.alive()) end_sockets_of(attachment);  // died since, without this one
+  return 0;
+}
+
+/// What the program may have set while the attempt was under way stands in its line.
+void carry_options(const shm::Line& line, shm::SocketOptions& to) {
+  const auto flags = line.app_flags.load();
+  to.app_flags = flags & (shm::kNoDelay | shm::kCork | shm::kKeepAlive | shm::kUrgentInline);
+  to.keep_idle_s = line.keep_idle_s.load();
+  to.keep_interval_s = line.keep_interval_s.load();
+  to.keep_count = line.keep_count.load();
+  to.user_timeout_ms = line.user_timeout_ms.load();
+  to.linger_s = line.linger_s.load();
+  to.rcvbuf = line.rcvbuf.load();
+  to.sndbuf = line.sndbuf.load();
+}
+
+// The attempt before has failed and its line is over: a new one takes its place.
+int connect_anew(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
+  shm::Connect request{};
+  Attachment* attachment = socket.attachment.load();
+  if (!to_mapped(address, length, request.remote_addr, request.remote_port)) return -EINVAL;
+  if (attachment == nullptr || !attachment->client.alive()) return -ENETUNREACH;
+  read_options(socket, fd, request.options);
+  carry_options(socket.connection.line(), request.options);
+  const LineAnswer answer = attachment->client.connect(fd, request);
+  if (!answer.ok()) {  // the kernel socket is out of use: only the engine could serve it
+    socket.connect_failed.store(true);
+    return answer.error != 0 ? -answer.error : -ENETUNREACH;
+  }
+  Lane& home = socket.connection.home();
+  const std::uint32_t line = socket.connection.line_index();
+  const int error = begin_connection(socket, fd, *attachment, answer);
+  if (error != 0) return error;
+  home.post(line, shm::HintOp::kClose);  // behind the last use of the line that failed
+  return finish_connect(socket);
 }
 
 // connect(2) on a socket that was offloaded before.
-int connect_again(Socket& socket) {
+int connect_again(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
   if (socket.role() == Role::kListener) return -EISCONN;
+  if (socket.connect_failed.exchange(false)) return connect_anew(socket, fd, address, length);
   const int result = socket.connection.connect_result();
   if (result == -EINPROGRESS) {
     return socket.settings.nonblocking.load() ? -EALREADY : finish_connect(socket);
   }
   if (!socket.connect_pending.exchange(false)) return -EISCONN;
-  return result;
+  return tell_result(socket, result);
 }
 
 bool explicitly_bound(int fd) {
@@ -140,12 +192,8 @@ int offer_connect(Socket& socket, int fd, const sockaddr* address, socklen_t len
     return error != 0 ? error : kLeaveToKernel;
   }
   read_kernel_settings(socket, fd);
-  if (!socket.become_connection(*attachment, *answer.segment, answer.line)) return -ENOBUFS;
-  socket.connect_pending.store(true);
-  if (socket.owned.load()) follow_owner(socket, fd);
-  offload_items(socket, true);
-  if (!attachment->client.alive()) end_sockets_of(*attachment);  // died since, without this one
-  return finish_connect(socket);
+  const int error = begin_connection(socket, fd, *attachment, answer);
+  return error != 0 ? error : finish_connect(socket);
 }
 
 /// The new fd behind an accepted connection: a kernel socket whose cookie names it.
@@ -175,6 +223,7 @@ int accept_from_engine(Socket& listening, sockaddr* address, socklen_t* length, 
   Socket* socket = Socket::make(listening.family);
   socket->settings.nonblocking.store((flags & SOCK_NONBLOCK) != 0);
   socket->settings.inherit(listening.settings);
+  socket->connection.set_low_water(listening.connection.low_water());
   socket->become_connection(*attachment, listening.listener.lane().segment(), *line);
   std::memcpy(socket->congestion, listening.congestion, sizeof(socket->congestion));
   listening.listener.accept(*line, cookie);
@@ -234,7 +283,9 @@ void close_socket(Socket& socket) {
   if (alive && socket.waiting.load() != 0) attachment->kick_all();  // they find it closed
   if (alive && socket.role() == Role::kConnection) {
     const std::uint32_t linger = socket.connection.line().linger_s.load();
-    if (linger > 1 && socket.connection.unread() == 0) {  // unread input: an RST, at once
+    // What another process still holds goes on. Unread input: an RST, at once.
+    const bool last = socket.connection.line().holders.load(std::memory_order_relaxed) <= 1;
+    if (linger > 1 && last && socket.connection.unread() == 0) {
       socket.connection.shut_write();
       Deadline deadline(std::int64_t{linger - 1} * 1'000'000'000);
       wait_for(socket, Want::kDrained, deadline);
@@ -315,7 +366,7 @@ int socket_listen(Socket& socket, int fd, int backlog) {
 }
 
 int socket_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
-  if (socket.role() != Role::kFresh) return connect_again(socket);
+  if (socket.role() != Role::kFresh) return connect_again(socket, fd, address, length);
   return offer_connect(socket, fd, address, length);
 }
 

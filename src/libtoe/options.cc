@@ -58,7 +58,6 @@ bool only_kernel_can(int fd, int family) {
   if (kernel_int(fd, IPPROTO_IP, IP_TOS) != 0) return true;
   if (family == AF_INET6 && kernel_int(fd, IPPROTO_IPV6, IPV6_TCLASS) > 0) return true;
   if (kernel_int(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT) != 0) return true;
-  if (kernel_int(fd, SOL_SOCKET, SO_RCVLOWAT) > 1) return true;
   std::array<char, 16> text{};
   socklen_t length = text.size();
   if (libc().getsockopt(fd, IPPROTO_TCP, kTcpUlp, text.data(), &length) == 0 && length > 0 &&
@@ -72,6 +71,7 @@ void read_buffers(int fd, shm::SocketOptions& out) {
   const int locked = kernel_int(fd, SOL_SOCKET, kBufLock);
   if ((locked & 2) != 0) out.rcvbuf = kernel_word(fd, SOL_SOCKET, SO_RCVBUF);
   if ((locked & 1) != 0) out.sndbuf = kernel_word(fd, SOL_SOCKET, SO_SNDBUF);
+  if (out.rcvbuf == 0) out.rcvbuf = buffer_for_low_water(kernel_low_water(fd));
 }
 
 void read_keepalive(int fd, shm::SocketOptions& out) {
@@ -91,6 +91,15 @@ void read_linger(int fd, shm::SocketOptions& out) {
 }
 
 }  // namespace
+
+std::uint32_t kernel_low_water(int fd) {
+  return std::max(1u, kernel_word(fd, SOL_SOCKET, SO_RCVLOWAT));
+}
+
+std::uint32_t buffer_for_low_water(std::uint32_t bytes) {
+  if (bytes <= shm::kMinRingBytes / 2) return 0;
+  return 2 * std::min(bytes, shm::kMaxRingBytes / 2);
+}
 
 std::int64_t kernel_timeout_ns(int fd, int option) {
   timeval value{};

@@ -24,6 +24,10 @@ bool read_options(const Socket& socket, int fd, shm::SocketOptions& out);
 void read_reuse(Socket& socket, int fd);
 /// SO_RCVTIMEO or SO_SNDTIMEO of a kernel socket; -1 = none.
 std::int64_t kernel_timeout_ns(int fd, int option);
+/// SO_RCVLOWAT of a kernel socket, at least 1.
+std::uint32_t kernel_low_water(int fd);
+/// The SO_RCVBUF without which so many bytes might never wait in a ring; 0 = any.
+std::uint32_t buffer_for_low_water(std::uint32_t bytes);
 
 /// setsockopt on a fresh socket has succeeded in the kernel: remembers what cannot be read back.
 void note_option(Socket& socket, OptionCall call, const void* value, socklen_t length);

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libtoe/epoll.h"
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
 #include "libtoe/options.h"
@@ -91,6 +92,24 @@ int get_linger(const Line& line, void* value, socklen_t* length) {
   return store_value(&shown, sizeof(shown), value, length);
 }
 
+int set_low_water(Socket& socket, int number) {
+  const std::uint32_t most = shm::kMaxRingBytes / 2;
+  const std::uint32_t asked = number < 0 ? most : static_cast<std::uint32_t>(number);
+  socket.connection.set_low_water(std::clamp(asked, 1u, most));
+  if (socket.role() != Role::kConnection) return kLeaveToKernel;  // until it is, as a listener's
+  // As Linux: a buffer that the program has set stays; else one grows that would be too small.
+  std::atomic<std::uint32_t>& buffer = socket.connection.line().rcvbuf;
+  const std::uint32_t needed = buffer_for_low_water(asked);
+  if (buffer.load(std::memory_order_relaxed) == 0 && needed != 0) {
+    set_word(socket.connection, buffer, needed);
+  }
+  touch_items(socket);
+  if (Attachment* attachment = socket.attachment.load(); attachment != nullptr) {
+    attachment->kick_all();
+  }
+  return 0;
+}
+
 int set_socket_level(Socket& socket, int name, const void* value, socklen_t length) {
   Connection& connection = socket.connection;
   if (name == SO_RCVTIMEO) return set_timeout(socket.settings.recv_timeout_ns, value, length);
@@ -109,7 +128,7 @@ int set_socket_level(Socket& socket, int name, const void* value, socklen_t leng
     case SO_SNDBUFFORCE:
       return set_buffer(connection, connection.line().sndbuf, number, kMinSendBuffer);
     case SO_RCVLOWAT:
-      return number <= 1 ? 0 : -ENOPROTOOPT;
+      return set_low_water(socket, number);
     case SO_REUSEADDR:  // flags of a local name that the kernel socket does not have
       socket.settings.reuse_addr.store(number != 0);
       return 0;
@@ -201,6 +220,7 @@ int set_listener(Socket& socket, OptionCall call, const void* value, socklen_t l
   if (call.level == SOL_SOCKET && load_int(value, length, number)) {
     if (call.name == SO_REUSEADDR) socket.settings.reuse_addr.store(number != 0);
     if (call.name == SO_REUSEPORT) socket.settings.reuse_port.store(number != 0);
+    if (call.name == SO_RCVLOWAT) return set_low_water(socket, number);
   }
   return kLeaveToKernel;
 }
@@ -232,6 +252,8 @@ int get_socket_level(Socket& socket, int name, void* value, socklen_t* length) {
     case SO_SNDBUF:
       return store_int(get_buffer(line.sndbuf, line.tx_ring[line.tx_taken.load() & 1].load()),
                        value, length);
+    case SO_RCVLOWAT:
+      return store_int(static_cast<int>(connection.low_water()), value, length);
     case SO_LINGER:
       return get_linger(line, value, length);
     case SO_RCVTIMEO:

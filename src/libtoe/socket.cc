@@ -32,6 +32,8 @@ void reset(Socket& socket) {
   socket.congestion[0] = 0;
   socket.backlog = 0;
   socket.connect_pending.store(false, std::memory_order_relaxed);
+  socket.connect_failed.store(false, std::memory_order_relaxed);
+  socket.connection.set_low_water(1);
   socket.passed.store(false, std::memory_order_relaxed);
   socket.out_mask.store(0, std::memory_order_relaxed);
 }

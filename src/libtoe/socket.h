@@ -68,6 +68,7 @@ class Socket : public File {
   std::uint32_t backlog = 0;
   std::atomic<std::uint32_t> accept_turn{0};
   std::atomic<bool> connect_pending{false};  ///< connect() in progress, result not yet told
+  std::atomic<bool> connect_failed{false};   ///< the program knows: it may try again
   std::atomic<std::uint32_t> waiting{0};     ///< threads that sleep in a call on it
   std::atomic<bool> passed{false};           ///< was sent to another process (limbo.h)
 

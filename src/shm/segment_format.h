@@ -106,7 +106,8 @@ struct alignas(kCacheLine) Line {
   std::atomic<std::uint8_t> remote_addr[16];
   std::atomic<std::uint16_t> local_port;  ///< host order
   std::atomic<std::uint16_t> remote_port;
-  std::atomic<std::uint32_t> mss;  ///< largest payload of a segment sent now
+  std::atomic<std::uint32_t> mss;      ///< largest payload of a segment sent now
+  std::atomic<std::uint32_t> holders;  ///< processes that hold the connection; a moment's truth
   // --- written by the application, hot ---
   alignas(kCacheLine) std::atomic<std::uint64_t> tx_tail;  ///< bytes written into the send ring
   std::atomic<std::uint64_t> rx_head;     ///< bytes consumed; for a listener: accepts taken

@@ -75,6 +75,15 @@ def read_to_mark():
         for value in set(data):
             sizes[value] = sizes.get(value, 0) + data.count(value)
     return sizes, oob()
+def hold_in_child():
+    # A child that has what we have until a byte comes on the pipe; then it sends and ends.
+    wait, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(wait, 1)
+        c.send(b"child")
+        os._exit(0)
+    return child, tell
 def tcp_state(fd=None):
     return (fd or c).getsockopt(IPPROTO_TCP, TCP_INFO, 8)[0]
 def until(condition, seconds=10):

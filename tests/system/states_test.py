@@ -6,7 +6,7 @@ import socket
 import struct
 
 import harness
-from agent import LIMIT, PORT, Agent, compare, outcome, peer_events, settled, tell
+from agent import LIMIT, PORT, Agent, compare, outcome, pause, peer_events, settled, tell
 from harness import CLIENT, case, check, need_engine, receive_exactly
 
 REFUSED = ("'EOPNOTSUPP'", "'ENOTSUP'")  # one number
@@ -196,6 +196,104 @@ def linger_with_unread_input(agent, peer):
                                peer_events(peer, 0, LIMIT * 1000)])
 
 
+def linger_of_one_among_two_processes(agent, peer):
+    """What another process still holds goes on: no end of the stream, no wait."""
+    agent("c.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack('ii', 1, 30))")
+    agent("(h := hold_in_child()) and None")
+    agent("c.send(b'parent ')")
+    agent.note("peer takes", receive_exactly(peer, 7))
+    took = agent.ask("took(c.close)[1]")
+    check(float(took) < 10, f"close() took {took} s")
+    agent.note("peer sees an end", peer_events(peer, select.POLLRDHUP, 300))
+    agent("os.write(h[1], b'x')")
+    agent.note("peer", drain(peer))
+    agent("os.waitpid(h[0], 0)[1]")
+
+
+def low_water_mark(agent, peer):
+    """SO_RCVLOWAT: readiness, and what a blocking call waits for."""
+    agent("(e := select.epoll()) and e.register(c, select.EPOLLIN | select.EPOLLET)")
+    agent("c.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 100)")
+    agent("c.getsockopt(SOL_SOCKET, SO_RCVLOWAT)")
+    tell(peer, bytes(60))
+    agent("events()")
+    agent("select.select([c], [], [], 0)[0]")
+    agent("e.poll(0)")
+    tell(peer, bytes(60))
+    agent("events(10000, 1)")
+    agent("select.select([c], [], [], 0)[0] == [c]")
+    agent("[bits for _, bits in e.poll(10)]")
+    agent("len(take(50))")
+    agent("events()")
+    agent("c.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 20)")
+    agent("events()")
+    agent("[bits for _, bits in e.poll(10)]")
+    agent("c.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 100)")
+    agent("len(c.recv(60))")
+    agent.start("len(c.recv(1000))")
+    for size in (10, 50, 60):
+        pause(0.1)
+        tell(peer, bytes(size))
+    agent.finish("a hundred at least")
+    agent("c.setsockopt(SOL_SOCKET, SO_RCVTIMEO, struct.pack('ll', 0, 200000))")
+    tell(peer, bytes(30))
+    agent("len(c.recv(1000))")
+    agent("c.recv(1000)")
+    tell(peer, bytes(10))
+    peer.shutdown(socket.SHUT_WR)
+    agent("until(lambda: 'RDHUP' in events())")
+    agent("events()")
+    agent("len(c.recv(1000))")
+    agent("c.setsockopt(SOL_SOCKET, SO_RCVLOWAT, 0)")
+    agent("c.getsockopt(SOL_SOCKET, SO_RCVLOWAT)")
+
+
+def low_water_mark_from_before(agent, peer):
+    agent("c.getsockopt(SOL_SOCKET, SO_RCVLOWAT)")
+    tell(peer, bytes(60))
+    agent("events()")
+    tell(peer, bytes(60))
+    agent("events(10000, 1)")
+
+
+def connect_again(agent, peer):
+    """After an attempt that failed the socket may try again, as often as it likes."""
+    listener = agent.bed.listen(7003)
+    nobody, there = f"('{CLIENT}', 9)", f"('{CLIENT}', 7003)"
+    agent("(s := socket()) and None")
+    agent(f"s.connect({nobody})")
+    agent("s.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)")
+    agent(f"s.connect({nobody})")
+    agent(f"s.connect({there})")
+    accepted, _ = listener.accept()
+    agent("s.getsockopt(IPPROTO_TCP, TCP_NODELAY)")
+    agent("s.send(b'hello')")
+    agent.note("peer takes", receive_exactly(accepted, 5))
+    agent(f"s.connect({there})")
+    agent("s.close()")
+    accepted.close()
+    agent("(s := socket()) and s.setblocking(False)")
+    agent("(e := select.epoll()) and e.register(s, select.EPOLLIN | select.EPOLLOUT)")
+    for asks in (True, False):
+        agent(f"s.connect_ex({nobody}) == errno.EINPROGRESS")
+        agent("bool(e.poll(10))")
+        if asks:
+            agent("errno.errorcode[s.getsockopt(SOL_SOCKET, SO_ERROR)]")
+        agent(f"errno.errorcode[s.connect_ex({nobody})]")
+    agent(f"s.connect_ex({there}) == errno.EINPROGRESS")
+    agent("until(lambda: e.poll(0) == [(s.fileno(), select.EPOLLOUT)])")
+    accepted, _ = listener.accept()
+    agent("s.send(b'hello')")
+    agent.note("peer takes", receive_exactly(accepted, 5))
+    accepted.send(b"answer")
+    agent("until(lambda: e.poll(0) == [(s.fileno(), select.EPOLLIN | select.EPOLLOUT)])")
+    agent("s.recv(10)")
+    agent("s.close()")
+    accepted.close()
+    listener.close()
+    settled(peer)
+
+
 def user_timeout_of_a_closed_window(agent, peer):
     """A peer that answers, but takes nothing, is given up as well."""
     agent("c.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, 1500)")
@@ -256,8 +354,8 @@ def options_only_the_kernel_has(bed):
     need_engine()
     agent = Agent(bed, True)
     listener = bed.listen(PORT)
-    for option in ("SOL_SOCKET, 47, 1000000", "SOL_SOCKET, SO_RCVLOWAT, 100",
-                   "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384", "IPPROTO_TCP, TCP_WINDOW_CLAMP, 30000",
+    for option in ("SOL_SOCKET, 47, 1000000", "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384",
+                   "IPPROTO_TCP, TCP_WINDOW_CLAMP, 30000",
                    "IPPROTO_TCP, TCP_LINGER2, 5", "IPPROTO_TCP, TCP_DEFER_ACCEPT, 1"):
         agent.ask("(s := socket()) and None")
         check(agent.ask(f"s.setsockopt({option})") == "None", option)
@@ -272,8 +370,7 @@ def options_only_the_kernel_has(bed):
         agent.ask("(s := socket()) and None")
         check(agent.ask(f"s.connect(('{CLIENT}', {PORT}))") == "None", "a plain socket")
         accepted, _ = listener.accept()
-        for option in ("SOL_SOCKET, 47, 1000000", "SOL_SOCKET, SO_RCVLOWAT, 100",
-                       "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384"):
+        for option in ("SOL_SOCKET, 47, 1000000", "IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384"):
             answer = agent.ask(f"s.setsockopt({option})")
             check(answer == "'ENOPROTOOPT'", f"{option}: {answer}")
         accepted.close()
@@ -282,13 +379,17 @@ def options_only_the_kernel_has(bed):
     listener.close()
 
 
+OPTIONS = {low_water_mark_from_before: ("SOL_SOCKET, SO_RCVLOWAT, 100",)}
 for _play in (closed_by_the_program_first, closed_by_the_peer_first, shut_for_reading,
               closed_with_unread_input, reset_by_the_peer, reset_read_first,
               reset_error_taken_first, reset_behind_an_end, sigpipe, orphan_delivers,
               linger_waits, linger_ends_with_the_acknowledgement, linger_with_unread_input,
-              user_timeout_of_a_closed_window, keep_alive_of_a_living_peer, unconnected):
+              linger_of_one_among_two_processes, low_water_mark, low_water_mark_from_before,
+              user_timeout_of_a_closed_window, keep_alive_of_a_living_peer, unconnected,
+              connect_again):
     def _case(bed, play=_play):
-        compare(bed, play, counted=play is not unconnected)
+        compare(bed, play, counted=play not in (unconnected, connect_again),
+                options=OPTIONS.get(play, ()))
     _case.__name__ = _play.__name__
     case(_case)
 
