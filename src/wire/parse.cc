@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "wire/format.h"
+#include "wire/ip_options.h"
 
 namespace toe::wire {
 namespace {
@@ -122,6 +123,10 @@ Verdict parse_ipv4(Bytes packet, Where& where, TcpSegment& out, Upper& upper) {
   const std::uint16_t fragment = load16(at + 6);
   if ((fragment & kIpFragmentOffset) != 0) return Verdict::kFragmentLater;
   if ((fragment & kIpMoreFragments) != 0) return Verdict::kFragmentFirst;
+  if (header != kIpv4Bytes) [[unlikely]] {
+    const Verdict verdict = check_ipv4_options(packet.subspan(kIpv4Bytes, header - kIpv4Bytes));
+    if (verdict != Verdict::kOk) return verdict;
+  }
   upper = {packet.subspan(header, here - header), at[9]};
   return Verdict::kOk;
 }
@@ -139,6 +144,10 @@ Verdict skip_extension(Upper& upper) {
     length = 8;
   }
   if (length > b.size()) return Verdict::kBadExtensionHeader;
+  if (upper.protocol == kProtoHopByHop || upper.protocol == kProtoDestination) {
+    const Verdict verdict = check_ipv6_options(b.subspan(2, length - 2));
+    if (verdict != Verdict::kOk) return verdict;
+  }
   upper = {b.subspan(length), b[0]};
   return Verdict::kOk;
 }
@@ -167,7 +176,9 @@ Verdict parse_ipv6(Bytes packet, Where& where, TcpSegment& out, Upper& upper) {
 
   upper = {packet.subspan(kIpv6Bytes, here), at[6]};
   for (int walked = 0; is_extension(upper.protocol); ++walked) {
-    if (walked == kMaxExtensionHeaders) return Verdict::kBadExtensionHeader;
+    // Hop-by-hop options stand in front or nowhere (RFC 8200 section 4.1).
+    const bool misplaced = walked != 0 && upper.protocol == kProtoHopByHop;
+    if (walked == kMaxExtensionHeaders || misplaced) return Verdict::kBadExtensionHeader;
     const Verdict verdict = skip_extension(upper);
     if (verdict == Verdict::kBadExtensionHeader) return where.cut(verdict);
     if (verdict != Verdict::kOk) return verdict;

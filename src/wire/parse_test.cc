@@ -48,6 +48,16 @@ FrameBytes with_options(const std::vector<std::uint8_t>& options, std::uint8_t f
   return frame;
 }
 
+/// IPv4 frame with options as given, a multiple of four bytes.
+FrameBytes with_ip_options(const FrameBytes& options) {
+  FrameBytes frame = test_frame(test_header(), "abc");
+  frame.insert(frame.begin() + kTcp, options.begin(), options.end());
+  frame[kIp] = static_cast<std::uint8_t>(0x45 + options.size() / 4);
+  store16(&frame[kIp + 2], static_cast<std::uint16_t>(frame.size() - kIp));
+  fix_ip_checksum(frame);
+  return frame;
+}
+
 /// IPv6 frame with `extension` between IP header and TCP; `first` is the first one's number.
 FrameBytes with_extension(std::uint8_t first, const std::vector<std::uint8_t>& extension) {
   FrameBytes frame = test_frame(test_header(true), "abc");
@@ -233,16 +243,48 @@ TEST(ParseFrame, BadAddress) {
 }
 
 TEST(ParseFrame, SkipsIpv4Options) {
-  FrameBytes frame = test_frame(test_header(), "abc");
-  const FrameBytes option = {0x94, 0x04, 0x00, 0x00};  // router alert
-  frame.insert(frame.begin() + kTcp, option.begin(), option.end());
-  frame[kIp] = 0x46;
-  store16(&frame[kIp + 2], static_cast<std::uint16_t>(frame.size() - kIp));
-  fix_ip_checksum(frame);
+  const FrameBytes frame = with_ip_options({0x94, 0x04, 0x00, 0x00});  // router alert
   TcpSegment out;
   ASSERT_EQ(parse(frame, out), ParseVerdict::kOk);
   EXPECT_EQ(out.payload_offset, kTcp + 4 + kTcpBytes);
   EXPECT_EQ(out.payload_length, 3);
+}
+
+TEST(ParseFrame, Ipv4OptionsAreReadAsFarAsAHostMust) {
+  const auto verdict = [](const FrameBytes& options) {
+    return verdict_of(with_ip_options(options));
+  };
+  EXPECT_EQ(verdict({1, 1, 1, 7, 7, 4, 0, 0, 0, 0, 0, 0}), ParseVerdict::kOk) << "record route";
+  EXPECT_EQ(verdict({0, 131, 7, 4}), ParseVerdict::kOk) << "behind the end is padding";
+  EXPECT_EQ(verdict({131, 7, 4, 10, 0, 0, 9, 0}), ParseVerdict::kSourceRoute);
+  EXPECT_EQ(verdict({1, 137, 7, 8, 10, 0, 0, 9}), ParseVerdict::kSourceRoute) << "at its end, too";
+  EXPECT_EQ(verdict({7, 1, 0, 0}), ParseVerdict::kBadIpOption);
+  EXPECT_EQ(verdict({7, 0, 0, 0}), ParseVerdict::kBadIpOption);
+  EXPECT_EQ(verdict({1, 1, 7, 3}), ParseVerdict::kBadIpOption);
+  EXPECT_EQ(verdict({1, 1, 1, 7}), ParseVerdict::kBadIpOption);
+}
+
+TEST(ParseFrame, Ipv6OptionsSayThemselvesWhetherTheyMayBePassedOver) {
+  const auto verdict = [](std::uint8_t header, const FrameBytes& options) {
+    FrameBytes extension = {kProtoTcp, 0};
+    extension.insert(extension.end(), options.begin(), options.end());
+    return verdict_of(with_extension(header, extension));
+  };
+  for (const std::uint8_t header : {kProtoHopByHop, kProtoDestination}) {
+    EXPECT_EQ(verdict(header, {0, 0, 0, 0, 0, 0}), ParseVerdict::kOk);
+    EXPECT_EQ(verdict(header, {1, 0, 5, 2, 0, 0}), ParseVerdict::kOk) << "router alert";
+    EXPECT_EQ(verdict(header, {0x3e, 4, 1, 2, 3, 4}), ParseVerdict::kOk) << "unknown: skip";
+    for (const int action : {0x40, 0x80, 0xc0}) {
+      const auto type = static_cast<std::uint8_t>(action | 0x1e);
+      EXPECT_EQ(verdict(header, {type, 4, 1, 2, 3, 4}), ParseVerdict::kUnknownIpOption);
+    }
+    EXPECT_EQ(verdict(header, {1, 5, 0, 0, 0, 0}), ParseVerdict::kBadIpOption);
+    EXPECT_EQ(verdict(header, {0, 0, 0, 0, 0, 1}), ParseVerdict::kBadIpOption);
+  }
+  EXPECT_EQ(verdict_of(with_extension(kProtoDestination, {kProtoHopByHop, 0, 1, 4, 0, 0, 0, 0,
+                                                          kProtoTcp, 0, 1, 4, 0, 0, 0, 0})),
+            ParseVerdict::kBadExtensionHeader)
+      << "hop-by-hop options stand in front";
 }
 
 TEST(ParseFrame, WalksIpv6ExtensionHeaders) {
