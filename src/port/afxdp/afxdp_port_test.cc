@@ -256,16 +256,26 @@ TEST_F(AfXdpPortTest, NamesTheLockedMemoryLimit) {
             "engine CAP_IPC_LOCK or raise `ulimit -l`");
 }
 
-TEST_F(AfXdpPortTest, RefusesSeveralReceiveQueuesWithTheLineThatHelps) {
+TEST_F(AfXdpPortTest, RefusesMoreQueuesThanItCanServeWithTheLineThatHelps) {
   Device dev = device();
-  dev.rx_queues = 4;
-  auto veth = AfXdpPort::open(dev, {});
+  dev.rx_queues = 65;
+  auto veth = AfXdpPort::open(dev, {.chunks = 65536});
   ASSERT_FALSE(veth.ok());
-  EXPECT_NE(veth.error().text.find("`ethtool -L v0 rx 1 tx 1`"), std::string::npos);
+  EXPECT_NE(veth.error().text.find("`ethtool -L v0 rx 64`"), std::string::npos);
   dev.is_veth = false;
-  auto nic = AfXdpPort::open(dev, {});
+  auto nic = AfXdpPort::open(dev, {.chunks = 65536});
   ASSERT_FALSE(nic.ok());
-  EXPECT_NE(nic.error().text.find("`ethtool -L v0 combined 1`"), std::string::npos);
+  EXPECT_NE(nic.error().text.find("`ethtool -L v0 combined 64`"), std::string::npos);
+  dev.rx_queues = 64;
+  auto poor = AfXdpPort::open(dev, {.chunks = 8192});
+  ASSERT_FALSE(poor.ok());
+  EXPECT_NE(poor.error().text.find("give --frames 24576"), std::string::npos) << poor.error().text;
+}
+
+TEST_F(AfXdpPortTest, NamesAQueueThatTheDeviceDoesNotHave) {
+  Device dev = device();
+  dev.rx_queues = 2;
+  EXPECT_FALSE(AfXdpPort::open(dev, {}).ok());
 }
 
 TEST_F(AfXdpPortTest, SaysThatTheQueueIsTakenAndGetsItWhenItIsFree) {

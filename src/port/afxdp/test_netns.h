@@ -20,7 +20,8 @@ namespace toe::port {
 /// Thread: the namespace of the calling thread is changed; use from the test's main thread.
 class TestNetns {
  public:
-  TestNetns() {
+  /// `queues`: receive and send queues of both ends.
+  explicit TestNetns(int queues = 1) {
     original_.reset(open_own());
     if (::unshare(CLONE_NEWNET) != 0) return;
     there_.reset(open_own());
@@ -29,7 +30,10 @@ class TestNetns {
     const std::string peer =
         "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(there_.get());
     run("ip link set lo up");
-    run("ip link add v0 type veth peer name v1 netns " + peer);
+    const std::string number = std::to_string(queues);
+    // Without a number there is one in use, and ethtool may raise it.
+    const std::string each = queues == 1 ? "" : " numrxqueues " + number + " numtxqueues " + number;
+    run("ip link add v0" + each + " type veth peer name v1" + each + " netns " + peer);
     configure("v0", "1");
     enter_there();
     run("ip link set lo up");

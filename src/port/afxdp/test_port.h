@@ -62,6 +62,7 @@ inline std::vector<std::uint8_t> segment(const MacAddr& to, std::size_t length =
 
 class AfXdpPortTest : public testing::Test {
  protected:
+  explicit AfXdpPortTest(int queues = 1) : netns_(queues) {}
   void SetUp() override {
     if (!netns_.permitted()) GTEST_SKIP() << "AF_XDP port: needs root";
   }
@@ -73,7 +74,9 @@ class AfXdpPortTest : public testing::Test {
     auto opened = AfXdpPort::open(dev, options);
     ASSERT_TRUE(opened.ok()) << opened.error().text;
     port_ = std::move(opened.value());
-    ASSERT_TRUE(steering_->set_socket(0, port_->fd()).ok());
+    for (std::uint32_t queue = 0; queue < dev.rx_queues; ++queue) {
+      ASSERT_TRUE(steering_->set_socket(queue, port_->queue_fd(queue)).ok());
+    }
     index_ = steering_->add_local_address(IpAddr::v4(10, 99, 0, 1)).value();
     const Status attached = steering_->attach();
     ASSERT_TRUE(attached.ok()) << attached.error().text;
