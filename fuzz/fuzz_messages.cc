@@ -55,9 +55,9 @@ struct World final : control::World {
     returning.emplace_back(segment, ring);
   }
   void drop_client(ClientId client, const char*) override { dropped.push_back(client); }
-  void want_route(const IpAddr& remote) override { routes.push_back(remote); }
-  void forget_route(const IpAddr&) override {}
-  void confirm_neighbor(const IpAddr&) override {}
+  void want_route(const control::RouteKey& key) override { routes.push_back(key); }
+  void forget_route(const control::RouteKey&) override {}
+  void confirm_neighbor(const control::RouteKey&) override {}
   void mark_listener(std::uint64_t cookie) override { marks.push_back(cookie); }
   void close_listener(std::uint64_t) override {}
   void release_port(const IpAddr&, std::uint16_t) override {}
@@ -65,7 +65,8 @@ struct World final : control::World {
 
   std::map<std::uint32_t, std::unique_ptr<test::PlainSegment>> segments;
   std::vector<ClientId> wanted, dropped;
-  std::vector<IpAddr> routes, ports;
+  std::vector<control::RouteKey> routes;
+  std::vector<IpAddr> ports;
   std::vector<std::uint64_t> marks;
   std::vector<std::pair<SegmentId, shm::RingRef>> returning;
 };
@@ -274,7 +275,7 @@ class Run {
       world_.marks.pop_back();
     } else if (!world_.routes.empty() && input_.below(2) != 0) {
       r.kind = Kind::kRoute;
-      r.remote = world_.routes.back();
+      set_route_key(world_.routes.back(), r);
       r.route.kind = static_cast<control::Route::Kind>(input_.below(8) == 0 ? input_.below(4) : 0);
       r.route.source = IpAddr::v4(10, 0, 0, 1);
       r.route.mtu = static_cast<std::uint16_t>(576 + input_.below(10) * 100);

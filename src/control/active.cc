@@ -44,7 +44,7 @@ void Control::Impl::on_connect(const Request& r) {
   a.cookie = r.cookie;
   a.options = r.options;
   a.key = {r.local, r.remote, 0, r.remote_port};
-  a.route = routes.acquire(r.remote);
+  a.route = routes.acquire({a.key, client->uid});
   if (a.route == kNil) return fail_connect(id, 0, shm::KernelReason::kLimit);
   timers.arm(static_cast<std::uint32_t>(conns.size()) + id, now + kPatience);
   go_on_active(id);
@@ -195,7 +195,7 @@ void Control::Impl::time_out_connect(std::uint32_t id) {
   if (a.state == Attempt::State::kWaitPort) {
     return fail_connect(id, EADDRNOTAVAIL, shm::KernelReason::kLimit);
   }
-  world.confirm_neighbor(a.key.remote);
+  world.confirm_neighbor(routes.at(a.route).key);
   fail_connect(id, ETIMEDOUT, shm::KernelReason::kNone);
 }
 

@@ -180,6 +180,7 @@ TEST_F(ActiveTest, OnePortServesSeveralRemoteEnds) {
   auto r = connect_request(1, 901);
   r.remote_port = 9001;
   request(r);
+  route(kPeer);  // rules may choose by the port
   EXPECT_EQ(last_reply().type(), MessageType::kConnecting);
   EXPECT_EQ(last_sent().src_port, 50000);
   request(connect_request(1, 902));  // the same remote end needs another port
@@ -246,9 +247,7 @@ TEST_P(AlgorithmChoice, IsBySocketByRouteByDefault) {
   auto r = connect_request(1, 900);
   std::snprintf(r.options.congestion, sizeof r.options.congestion, "%s", socket);
   request(r);
-  Request answered;
-  answered.kind = Request::Kind::kRoute;
-  answered.remote = kPeer;
+  Request answered = world.route_answer(kPeer);
   answered.route.kind = Route::Kind::kDirect;
   answered.route.source = kHere;
   std::snprintf(answered.route.congestion, sizeof answered.route.congestion, "%s", of_route);

@@ -250,19 +250,6 @@ TEST_F(ClosingTest, StopEndsEverything) {
   EXPECT_EQ(world.sent.size(), sent);
 }
 
-TEST_F(ClosingTest, LostAddressEndsItsConnections) {
-  accepted();
-  Request gone;
-  gone.kind = Request::Kind::kAddressGone;
-  gone.local = IpAddr::v4(10, 0, 0, 77);
-  request(gone);
-  poll();
-  EXPECT_TRUE(commanded(Kind::kAbort).empty());
-  gone.local = kHere;
-  request(gone);
-  EXPECT_EQ(commanded(Kind::kAbort).size(), 1u);
-}
-
 TEST_F(ClosingTest, FullCommandRingDelaysButLosesNothing) {
   accepted();
   // Nobody reads commands: the ring fills, the rest waits inside, then control stops listening.

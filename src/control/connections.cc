@@ -172,7 +172,7 @@ void Control::Impl::on_congestion(const Event& e) {
     step = c.algorithm->on_undo;
   } else if (e.kind == Event::Kind::kTimeout) {
     counters.timeouts.fetch_add(1, std::memory_order_relaxed);
-    world.confirm_neighbor(flows[id].pre.key.remote);
+    world.confirm_neighbor(routes.at(c.route).key);
     step = c.algorithm->on_timeout;
   }
   step(c.cc_state, e.sample, c.cc);

@@ -41,7 +41,9 @@ void Control::Impl::on_request(const Request& r) {
     case Request::Kind::kPagesReturned:
       return on_pages_returned(r);
     case Request::Kind::kAddressGone:
-      return on_address_gone(r.local);
+      return on_address(r.local, true);
+    case Request::Kind::kAddressBack:
+      return on_address(r.local, false);
     case Request::Kind::kDump:
       return on_dump(r.dump);
     case Request::Kind::kStop:

@@ -221,6 +221,8 @@ struct Control::Impl : State {
   bool visit_listener(const Job& job, std::uint32_t id);
   bool visit_attempt(const Job& job, std::uint32_t id);
   Visit visit_route(const Job& job, std::uint32_t id);
+  Visit visit_address(const Job& job, std::uint32_t id);
+  Visit renew_header(std::uint32_t id);
   std::uint32_t job_length(const Job& job) const;
   void finish_job(const Job& job);
   bool resume_route(std::uint32_t route);      // true: nobody waits any more
@@ -228,7 +230,7 @@ struct Control::Impl : State {
   void resume_later(const PortPool& pool, bool dry);
   void on_route(const Request& r);
   void refresh_route(std::uint32_t id);
-  void on_address_gone(const IpAddr& local);
+  void on_address(const IpAddr& local, bool away);
   void on_stop();
 };
 

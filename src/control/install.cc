@@ -108,7 +108,9 @@ wire::HeaderTemplate Control::Impl::make_header(std::uint32_t id, bool timestamp
   h.src_port = key.local_port;
   h.dst_port = key.remote_port;
   h.options.has_timestamp = timestamps;
-  return wire::make_template(h);
+  wire::HeaderTemplate made = wire::make_template(h);
+  made.mute = c.away || route.kind == Route::Kind::kUnreachable;
+  return made;
 }
 
 // By socket, by route (kNil = not known), by default.
@@ -128,11 +130,12 @@ void Control::Impl::fill_flow(std::uint32_t id, const Attempt& a, const shm::Soc
   f.pre.key = a.key;
   f.pre.iss = a.iss;
   f.pre.irs = a.irs;
-  c.route = routes.acquire(a.key.remote);
+  c.route = routes.share(a.route);
   c.port_mtu = routes.at(c.route).mtu();
   c.peer_mss = a.peer_mss;
   c.max_segment = static_cast<std::uint16_t>(std::min<std::uint32_t>(o.max_segment, 65535));
   c.vlan = a.vlan;
+  c.away = a.away;
   c.algorithm = &congestion_of(o, c.route);
   fill_protocol(id, a, o);
   start_congestion(*c.algorithm, options.cc, flow::sample_of(f.protocol, now, false), c.cc_state,

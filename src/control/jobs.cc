@@ -35,7 +35,10 @@ bool Control::Impl::step_jobs() {
   } else {
     over = step_records(job);
   }
-  if (!over) return job.kind != Job::Kind::kRoute || !free_headers.empty();
+  if (!over) {
+    const bool lends = job.kind == Job::Kind::kRoute || job.kind == Job::Kind::kAddress;
+    return !lends || !free_headers.empty();
+  }
   // Contexts may be used again only when the data path has closed them and said its last of them.
   if (job.kind == Job::Kind::kLeave && !settled()) return true;
   const Job done = job;
@@ -73,7 +76,6 @@ Control::Impl::Visit Control::Impl::visit(Job& job, std::uint32_t id) {
 }
 
 Control::Impl::Visit Control::Impl::visit_conn(Job& job, std::uint32_t id) {
-  const Conn& c = conns[id];
   bool acted = false;
   switch (job.kind) {
     case Job::Kind::kLeave:
@@ -85,9 +87,7 @@ Control::Impl::Visit Control::Impl::visit_conn(Job& job, std::uint32_t id) {
     case Job::Kind::kRoute:
       return visit_route(job, id);
     case Job::Kind::kAddress:
-      acted = c.state == Conn::State::kLive && flows[id].pre.key.local == job.local;
-      if (acted) abort_conn(id, ECONNRESET, true);
-      break;
+      return visit_address(job, id);
     case Job::Kind::kStop:
       acted = true;
       abort_conn(id, ECONNRESET, true);
@@ -144,9 +144,13 @@ bool Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
     if (waits) go_on_passive(id);
     return waits;
   }
-  const bool ends = job.kind == Job::Kind::kStop ||
-                    (job.kind == Job::Kind::kAddress && a.key.local == job.local) ||
-                    (job.kind == Job::Kind::kClose && a.listener == job.listener);
+  if (job.kind == Job::Kind::kAddress) {
+    if (a.key.local != job.local) return false;
+    attempts[id].away = job.away;  // what it repeats is not sent
+    return true;
+  }
+  const bool ends =
+      job.kind == Job::Kind::kStop || (job.kind == Job::Kind::kClose && a.listener == job.listener);
   if (!ends) return false;
   if (a.active) {
     fail_connect(id, ECONNABORTED, shm::KernelReason::kInternal);
@@ -157,12 +161,38 @@ bool Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
   return true;
 }
 
-// The flow's frames carry other addresses from now on, or have another size.
+// The flow's frames carry other addresses from now on, have another size, or may not leave.
 Control::Impl::Visit Control::Impl::visit_route(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
   if (c.state != Conn::State::kLive || c.route != job.route) return Visit::kNothing;
-  const Route& route = routes.at(job.route).route;
-  if (route.kind != Route::Kind::kDirect) return Visit::kNothing;
+  const Visit renewed = renew_header(id);
+  if (renewed != Visit::kActed) return renewed;
+  const RouteEntry& e = routes.at(job.route);
+  if (e.route.kind == Route::Kind::kUnreachable) {
+    // As Linux: what is found out now is what the program is told if it comes to a time-out.
+    flow::Command command = make_command(flow::Command::Kind::kSoftError);
+    command.flow = FlowId{id};
+    command.error = static_cast<std::uint32_t>(e.route.error);
+    commands.push(command);
+  }
+  if (c.port_mtu == e.mtu()) return Visit::kActed;
+  c.port_mtu = e.mtu();
+  push_mss(id);
+  return Visit::kActed;
+}
+
+// As Linux: connections outlive their address. Without it nothing of theirs comes in or leaves;
+// with it they go on.
+Control::Impl::Visit Control::Impl::visit_address(const Job& job, std::uint32_t id) {
+  Conn& c = conns[id];
+  if (c.state != Conn::State::kLive || flows[id].pre.key.local != job.local) return Visit::kNothing;
+  if (c.away == job.away) return Visit::kNothing;
+  if (free_headers.empty()) return Visit::kWait;
+  c.away = job.away;
+  return renew_header(id);
+}
+
+Control::Impl::Visit Control::Impl::renew_header(std::uint32_t id) {
   if (free_headers.empty()) return Visit::kWait;
   const std::uint32_t slot = free_headers.back();
   free_headers.pop_back();
@@ -171,10 +201,6 @@ Control::Impl::Visit Control::Impl::visit_route(const Job& job, std::uint32_t id
   command.flow = FlowId{id};
   command.header = &headers[slot];
   commands.push(command);
-  const std::uint16_t mtu = routes.at(job.route).mtu();
-  if (c.port_mtu == mtu) return Visit::kActed;
-  c.port_mtu = mtu;
-  push_mss(id);
   return Visit::kActed;
 }
 
@@ -197,11 +223,11 @@ void Control::Impl::finish_job(const Job& job) {
 
 void Control::Impl::on_route(const Request& r) {
   bool changed = false;
-  const std::uint32_t id = routes.update(r.remote, r.route, changed);
+  const std::uint32_t id = routes.update(route_key(r), r.route, changed);
   if (id == kNil) return;
   if (changed) refresh_route(id);
   if (resume_route(id)) return;
-  routes.acquire(r.remote);
+  routes.share(id);
   Job job;
   job.kind = Job::Kind::kResume;
   job.route = id;
@@ -228,17 +254,18 @@ void Control::Impl::refresh_route(std::uint32_t id) {
     return j.kind == Job::Kind::kRoute && j.route == id && !j.begun;
   });
   if (planned) return;
-  routes.acquire(routes.at(id).remote);  // until the job is done
+  routes.acquire(routes.at(id).key);  // until the job is done
   Job job;
   job.kind = Job::Kind::kRoute;
   job.route = id;
   jobs.push_back(job);
 }
 
-void Control::Impl::on_address_gone(const IpAddr& local) {
+void Control::Impl::on_address(const IpAddr& local, bool away) {
   Job job;
   job.kind = Job::Kind::kAddress;
   job.local = local;
+  job.away = away;
   jobs.push_back(job);
 }
 

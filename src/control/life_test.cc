@@ -207,12 +207,17 @@ class Life : public ControlTest {
     Request r;
     r.remote = kPeer;
     r.kind = *rc::gen::element(Request::Kind::kRoute, Request::Kind::kRoute, Request::Kind::kShow,
-                               Request::Kind::kContext, Request::Kind::kAddressGone);
+                               Request::Kind::kContext, Request::Kind::kAddressGone,
+                               Request::Kind::kAddressBack);
     r.route.kind = below(4) == 0 ? Route::Kind::kUnreachable : Route::Kind::kDirect;
     r.route.source = kHere;
     r.route.source_mac = kHereMac;
     r.route.next_hop_mac = MacAddr{{2, 2, 2, 2, 2, static_cast<std::uint8_t>(below(2))}};
     r.local = below(8) == 0 ? kHere : kPeer;
+    if (r.kind == Request::Kind::kRoute && !world.routes_wanted.empty()) {
+      const auto wanted = static_cast<std::uint32_t>(world.routes_wanted.size());
+      set_route_key(world.routes_wanted[below(wanted)], r);
+    }
     r.count = 2;
     r.cookies[0] = 500 + below(3);
     r.cookies[1] = 9000 + below(6);

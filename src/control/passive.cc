@@ -73,12 +73,13 @@ std::uint32_t Control::Impl::open_attempt(std::uint32_t on, const wire::TcpSegme
   if (id == kNil) return kNil;
   Attempt& a = attempts[id];
   a.key = {s.dst, s.src, s.dst_port, s.src_port};
-  a.route = routes.acquire(s.src, kSparedAttempts);
+  Listener& l = listeners[on];
+  const flow::FlowKey service{s.dst, s.src, s.dst_port, 0};
+  a.route = routes.acquire({service, l.uid}, kSparedAttempts);
   if (a.route == kNil) {
     free_attempts.push_back(id);
     return kNil;
   }
-  Listener& l = listeners[on];
   a.own_wscale = window_scale(l.options);
   a.vlan = s.vlan;
   a.listener = on;

@@ -291,9 +291,7 @@ TEST_F(PassiveTest, WaitingSynsAreAnsweredInBoundedSteps) {
   request(marked);
   poll();
   EXPECT_TRUE(world.sent.empty()) << "the route is not known yet";
-  Request r;
-  r.kind = Request::Kind::kRoute;
-  r.remote = kPeer;
+  Request r = world.route_answer(kPeer);
   r.route.kind = Route::Kind::kDirect;
   request(r);
   std::size_t before = world.sent.size();
@@ -312,6 +310,9 @@ TEST_F(PassiveTest, WaitingSynsAreAnsweredInBoundedSteps) {
     syn.dst_port = 81;
     receive(syn);
   }
+  r = world.route_answer(kPeer);
+  r.route.kind = Route::Kind::kDirect;
+  request(r);
   EXPECT_EQ(world.sent.size(), kSyns);
   marked.cookie = 501;
   request(marked);

@@ -41,10 +41,8 @@ class PathMtuTest : public ControlTest {
     return sizes;
   }
   /// The route to the peer as it is, to be changed and told.
-  static Request another_route() {
-    Request r;
-    r.kind = Request::Kind::kRoute;
-    r.remote = kPeer;
+  Request another_route() {
+    Request r = world.route_answer(kPeer);
     r.route.kind = Route::Kind::kDirect;
     r.route.source_mac = kHereMac;
     r.route.next_hop_mac = kPeerMac;
@@ -142,6 +140,7 @@ TEST_F(PathMtuTest, AnUnreachableExplainsALaterTimeoutOnly) {
 
 TEST_F(PathMtuTest, AnUnreachableEndsAConnectAtOnce) {
   request(connect_request(1, 900));
+  route(kPeer);
   held_port(50000);
   const wire::TcpSegment syn = last_sent();
   ASSERT_EQ(syn.flags, wire::kSyn);

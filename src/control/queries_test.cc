@@ -142,9 +142,7 @@ TEST_F(QueriesTest, DumpShowsEveryKind) {
 
 TEST_F(QueriesTest, NewNextHopReachesTheFlows) {
   accepted();
-  Request r;
-  r.kind = Request::Kind::kRoute;
-  r.remote = kPeer;
+  Request r = world.route_answer(kPeer);
   r.route.kind = Route::Kind::kDirect;
   r.route.source_mac = kHereMac;
   r.route.next_hop_mac = kPeerMac;

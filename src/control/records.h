@@ -20,8 +20,7 @@
 namespace toe::control {
 
 inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
-inline constexpr std::uint32_t kSparedAttempts =
-    1024;  ///< a flood of SYNs leaves these to connect()
+inline constexpr std::uint32_t kSparedAttempts = 1024;  ///< a flood of SYNs leaves these
 inline constexpr std::uint32_t kMaxClients = 4096;
 inline constexpr std::uint32_t kMaxMembers = 256;           ///< sockets (cookies) of one listener
 inline constexpr std::uint32_t kMaxHolders = 1024;          ///< processes that hold one line
@@ -61,6 +60,7 @@ struct Attempt {
   bool ecn_on = false;     ///< negotiated
   bool ect_syn = false;    ///< passive: the SYN was ECT
   bool ect = false;        ///< what we send is ECT if ECN is on: DCTCP
+  bool away = false;       ///< its local address is not DEV's at present
   std::uint8_t peer_wscale = 0;
   std::uint8_t own_wscale = 0;
   std::uint8_t retries = 0;
@@ -112,6 +112,7 @@ struct Conn {
   bool verified = false;  ///< the cookie was read from a socket that was shown
   bool passive = false;
   bool indexed = false;  ///< found by its key
+  bool away = false;     ///< its local address is not DEV's at present
   std::uint16_t peer_mss = 0;
   std::uint16_t max_segment = 0;  ///< TCP_MAXSEG, 0 = none
   std::uint16_t port_mtu = 0;     ///< MTU its mss was computed from
@@ -227,12 +228,13 @@ struct Job {
     kRoute,   ///< give the flows of `route` their new headers
     kResume,  ///< go on with the attempts that wait for `route`
     kPort,    ///< go on with the attempts that wait for a port of `pool` (`dry`: there are no more)
-    kAddress,  ///< end the connections of address `local`
+    kAddress,  ///< DEV lost the address `local` (`away`) or has it again
     kStop,     ///< end all
   };
   Kind kind = Kind::kLeave;
   bool begun = false;
   bool dry = false;
+  bool away = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t route = kNil;

@@ -3,17 +3,17 @@
 namespace toe::control {
 
 RouteCache::RouteCache(World& world, flow::HashKey secret)
-    : world_(world), by_remote_(64, Hash{secret}) {}
+    : world_(world), by_key_(64, Hash{secret}) {}
 
-std::uint32_t RouteCache::acquire(const IpAddr& remote, std::uint32_t spared) {
+std::uint32_t RouteCache::acquire(const RouteKey& key, std::uint32_t spared) {
   const auto link = [this](std::uint32_t i) -> Link& { return entries_[i].idle; };
-  if (auto found = by_remote_.find(remote); found != by_remote_.end()) {
+  if (auto found = by_key_.find(key); found != by_key_.end()) {
     RouteEntry& e = entries_[found->second];
     if (e.users++ == 0) unlink(idle_, found->second, link);
     return found->second;
   }
-  if (by_remote_.size() + spared >= kMaxRoutes && !idle_.empty()) forget(idle_.head);
-  if (by_remote_.size() + spared >= kMaxRoutes) return kNil;
+  if (by_key_.size() + spared >= kMaxRoutes && !idle_.empty()) forget(idle_.head);
+  if (by_key_.size() + spared >= kMaxRoutes) return kNil;
   std::uint32_t i = static_cast<std::uint32_t>(entries_.size());
   if (free_.empty()) {
     entries_.emplace_back();
@@ -22,11 +22,17 @@ std::uint32_t RouteCache::acquire(const IpAddr& remote, std::uint32_t spared) {
     free_.pop_back();
     entries_[i] = {};
   }
-  entries_[i].remote = remote;
+  entries_[i].key = key;
   entries_[i].used = true;
   entries_[i].users = 1;
-  by_remote_.emplace(remote, i);
-  world_.want_route(remote);
+  by_key_.emplace(key, i);
+  world_.want_route(key);
+  return i;
+}
+
+std::uint32_t RouteCache::share(std::uint32_t i) {
+  TOE_CHECK(entries_[i].used && entries_[i].users > 0);
+  ++entries_[i].users;
   return i;
 }
 
@@ -43,16 +49,23 @@ void RouteCache::release(std::uint32_t i) {
   }
 }
 
-std::uint32_t RouteCache::update(const IpAddr& remote, const Route& route, bool& changed) {
+std::uint32_t RouteCache::update(const RouteKey& key, const Route& route, bool& changed) {
   changed = false;
-  const auto found = by_remote_.find(remote);
-  if (found == by_remote_.end()) return kNil;
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) return kNil;
   RouteEntry& e = entries_[found->second];
-  changed = e.known && route.kind == Route::Kind::kDirect &&
-            (e.route.mtu != route.mtu || e.route.source_mac != route.source_mac ||
-             e.route.next_hop_mac != route.next_hop_mac);
+  Route next = route;
+  if (route.kind != Route::Kind::kDirect) {
+    // Connections that have gone this way keep it while no other leads through DEV.
+    next.mtu = e.route.mtu;
+    next.source_mac = e.route.source_mac;
+    next.next_hop_mac = e.route.next_hop_mac;
+  }
+  changed = e.known &&
+            (e.route.kind != next.kind || e.route.mtu != next.mtu ||
+             e.route.source_mac != next.source_mac || e.route.next_hop_mac != next.next_hop_mac);
   e.known = true;
-  e.route = route;
+  e.route = next;
   return found->second;
 }
 
@@ -83,8 +96,8 @@ void RouteCache::forget_mtu(std::uint32_t i) {
 void RouteCache::forget(std::uint32_t i) {
   if (entries_[i].path_mtu != 0) forget_mtu(i);
   unlink(idle_, i, [this](std::uint32_t n) -> Link& { return entries_[n].idle; });
-  world_.forget_route(entries_[i].remote);
-  by_remote_.erase(entries_[i].remote);
+  world_.forget_route(entries_[i].key);
+  by_key_.erase(entries_[i].key);
   entries_[i].used = false;
   free_.push_back(i);
 }

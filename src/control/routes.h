@@ -1,4 +1,5 @@
-// Destination cache: one entry per remote address in use, filled by World::want_route.
+// Destination cache: one entry for each destination in use, as routes tell them apart (RouteKey);
+// filled by World::want_route.
 #ifndef TOE_CONTROL_ROUTES_H_
 #define TOE_CONTROL_ROUTES_H_
 
@@ -14,8 +15,8 @@
 namespace toe::control {
 
 struct RouteEntry {
-  IpAddr remote;
-  Route route;
+  RouteKey key;
+  Route route;  ///< if not direct any more: with the addresses and MTU of the last that was
   bool known = false;
   bool used = false;        ///< the record is taken
   std::uint32_t users = 0;  ///< attempts and connections
@@ -37,14 +38,16 @@ class RouteCache {
 
   RouteCache(World& world, flow::HashKey secret);
 
-  /// The entry of `remote`, with one user more; asked for if it is new. kNil: the cache is full
-  /// but for `spared` entries.
-  std::uint32_t acquire(const IpAddr& remote, std::uint32_t spared = 0);
+  /// The entry of `key`, with one user more; asked for if it is new. kNil: the cache is full but
+  /// for `spared` entries.
+  std::uint32_t acquire(const RouteKey& key, std::uint32_t spared = 0);
+  /// One user more of an entry that has one. Returns it.
+  std::uint32_t share(std::uint32_t i);
   /// One user less. Entries without users stay for a while; refusals are forgotten at once.
   void release(std::uint32_t i);
   /// Takes an answer in. Returns its entry, or kNil if nobody asked. `changed`: it was known and
-  /// something that frames carry is different now.
-  std::uint32_t update(const IpAddr& remote, const Route& route, bool& changed);
+  /// something is different now that frames carry, or whether they may leave.
+  std::uint32_t update(const RouteKey& key, const Route& route, bool& changed);
 
   /// Remembers a smaller MTU on the path for kPathMtuAge.
   void lower_mtu(std::uint32_t i, std::uint16_t mtu, Time now);
@@ -53,20 +56,21 @@ class RouteCache {
   Time next_expiry() const;
 
   RouteEntry& at(std::uint32_t i) { return entries_[i]; }
-  std::uint32_t size() const { return static_cast<std::uint32_t>(by_remote_.size()); }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(by_key_.size()); }
 
  private:
   struct Hash {
     flow::HashKey secret;
-    std::size_t operator()(const IpAddr& a) const {
-      return static_cast<std::size_t>(flow::hash_of({a, {}, 0, 0}, secret));
+    std::size_t operator()(const RouteKey& key) const {
+      const flow::HashKey of_user{secret.k0 ^ key.uid, secret.k1};
+      return static_cast<std::size_t>(flow::hash_of(key.path, of_user));
     }
   };
   void forget(std::uint32_t i);
   void forget_mtu(std::uint32_t i);
 
   World& world_;
-  std::unordered_map<IpAddr, std::uint32_t, Hash> by_remote_;
+  std::unordered_map<RouteKey, std::uint32_t, Hash> by_key_;
   std::vector<RouteEntry> entries_;
   std::vector<std::uint32_t> free_;
   List idle_;

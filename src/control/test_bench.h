@@ -60,9 +60,7 @@ class ControlTest : public ControlBench {
     poll();
   }
   void route(const IpAddr& remote, Route::Kind kind = Route::Kind::kDirect, int error = 0) {
-    Request r;
-    r.kind = Request::Kind::kRoute;
-    r.remote = remote;
+    Request r = world.route_answer(remote);
     r.route.kind = kind;
     r.route.error = error;
     r.route.source_mac = kHereMac;

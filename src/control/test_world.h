@@ -56,9 +56,9 @@ struct RecordingWorld : World {
   void want_segment(ClientId) override { ++segments_wanted; }
   void free_segment(SegmentId s) override { freed.push_back(s); }
   void drop_client(ClientId c, const char*) override { dropped.push_back(c); }
-  void want_route(const IpAddr& a) override { routes_wanted.push_back(a); }
-  void forget_route(const IpAddr& a) override { routes_forgotten.push_back(a); }
-  void confirm_neighbor(const IpAddr&) override { ++confirmed; }
+  void want_route(const RouteKey& key) override { routes_wanted.push_back(key); }
+  void forget_route(const RouteKey& key) override { routes_forgotten.push_back(key); }
+  void confirm_neighbor(const RouteKey&) override { ++confirmed; }
   void return_pages(SegmentId segment, shm::RingRef ring) override {
     returned += ring.bytes();
     returning.emplace_back(segment, ring);
@@ -70,6 +70,17 @@ struct RecordingWorld : World {
   }
   void want_port(const IpAddr&) override { ++ports_wanted; }
 
+  /// An answer to what was last asked about `remote`; if nothing was, to what nobody asks.
+  Request route_answer(const IpAddr& remote) const {
+    Request r;
+    r.kind = Request::Kind::kRoute;
+    r.remote = remote;
+    for (const RouteKey& key : routes_wanted) {
+      if (key.path.remote == remote) set_route_key(key, r);
+    }
+    return r;
+  }
+
   FramePool& frames;
   std::vector<wire::TcpSegment> sent;
   int reinjected = 0;
@@ -78,7 +89,7 @@ struct RecordingWorld : World {
   int segments_wanted = 0;
   std::vector<SegmentId> freed;
   std::vector<ClientId> dropped;
-  std::vector<IpAddr> routes_wanted, routes_forgotten;
+  std::vector<RouteKey> routes_wanted, routes_forgotten;
   int confirmed = 0;
   std::uint64_t returned = 0;  // bytes
   std::vector<std::pair<SegmentId, shm::RingRef>> returning;

@@ -44,7 +44,7 @@ std::uint32_t Control::Impl::timestamp_offset(const flow::FlowKey& key) const {
 
 bool Control::Impl::fill_addresses(const Attempt& a, wire::TcpSegmentHeader& h) {
   const RouteEntry& e = routes.at(a.route);
-  if (!e.known || e.route.kind != Route::Kind::kDirect) return false;
+  if (!e.known || e.route.kind != Route::Kind::kDirect || a.away) return false;
   h.eth_src = e.route.source_mac;
   h.eth_dst = e.route.next_hop_mac;
   h.vlan = a.vlan;

@@ -16,6 +16,15 @@
 
 namespace toe::control {
 
+/// What the kernel's routes and rules may choose by: addresses, the port of the service (the other
+/// port is 0, for it is another one for every connection), and who owns the socket.
+struct RouteKey {
+  flow::FlowKey path;  ///< local: any = the kernel picks the source
+  std::uint32_t uid = 0;
+
+  auto operator<=>(const RouteKey&) const = default;
+};
+
 /// How packets reach a destination. `kind` other than kDirect means: the kernel serves it.
 struct Route {
   enum class Kind : std::uint8_t {
@@ -79,12 +88,13 @@ struct Request {
     kShow,           ///< client, tag, count, cookies: which lines belong to these sockets?
     kInfo,           ///< client, tag, segment, line
     kOption,         ///< client, tag, segment, line, level, name, value
-    kRoute,          ///< remote: new or changed answer to World::want_route
+    kRoute,          ///< route_key, route: new or changed answer to World::want_route
     kLinkMtu,        ///< mtu: of DEV from now on
     kIcmp,           ///< icmp, local, remote, ports, sequence, length, mtu or error: as claimed
     kHeldPort,       ///< local, local_port: a port for outgoing connections; error != 0: none
     kPagesReturned,  ///< segment, ring: return_pages is done
     kAddressGone,    ///< local: DEV lost this address
+    kAddressBack,    ///< local: DEV has this address (again)
     kDump,           ///< dump
     kStop,           ///< clean exit: refuse new connections, end the others
   };
@@ -125,6 +135,18 @@ struct Request {
 };
 static_assert(std::is_trivially_copyable_v<Request>);
 
+/// The key of a kRoute, in the fields that have the same names.
+inline RouteKey route_key(const Request& r) {
+  return {{r.local, r.remote, r.local_port, r.remote_port}, r.uid};
+}
+inline void set_route_key(const RouteKey& key, Request& r) {
+  r.local = key.path.local;
+  r.remote = key.path.remote;
+  r.local_port = key.path.local_port;
+  r.remote_port = key.path.remote_port;
+  r.uid = key.uid;
+}
+
 /// What control asks for. Every call returns at once; answers come as Requests.
 /// Thread: called from control's own thread only.
 class World {
@@ -149,11 +171,11 @@ class World {
   virtual void return_pages(SegmentId segment, shm::RingRef ring) = 0;
   /// Disconnects a client whose shared memory or messages hold nonsense; kLeave follows.
   virtual void drop_client(ClientId client, const char* reason) = 0;
-  /// Asks for the route to `remote` (kRoute follows, again whenever it changes, until forgotten).
-  virtual void want_route(const IpAddr& remote) = 0;
-  virtual void forget_route(const IpAddr& remote) = 0;
-  /// Segments to this destination time out: let the kernel check the neighbour.
-  virtual void confirm_neighbor(const IpAddr& remote) = 0;
+  /// Asks for a route (kRoute follows, again whenever it changes, until forgotten).
+  virtual void want_route(const RouteKey& key) = 0;
+  virtual void forget_route(const RouteKey& key) = 0;
+  /// Segments that take this route time out: let the kernel check the neighbour.
+  virtual void confirm_neighbor(const RouteKey& key) = 0;
   /// Steers the listener's (address, port) to the engine in the three steps; kMarked follows.
   /// Comes for every socket (cookie) of a SO_REUSEPORT group, as does close_listener.
   virtual void mark_listener(std::uint64_t cookie) = 0;

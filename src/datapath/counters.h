@@ -69,6 +69,7 @@ class Counter {
 // X(name): a segment, frame or hint that was dropped, by reason.
 #define TOE_DATAPATH_DROPS(X)                                          \
   X(no_frame)       /* frame pool exhausted */                         \
+  X(mute)           /* to be sent, but address or route is gone */     \
   X(control_behind) /* control does not take its events */             \
   X(control_full)   /* control's frame ring full */                    \
   X(syn_ring_full)  /* control's SYN ring full */                      \

@@ -144,6 +144,10 @@ bool Pipeline::Impl::tx_one(FlowId flow, Work& item, Time now) {
   } else {
     next_segment(step);
   }
+  if (item.out.transmit && at(flow).post.header.mute) [[unlikely]] {
+    item.out.transmit = false;  // as if it had been lost on the way
+    counters.drops.mute.add();
+  }
   if (item.out.transmit) {
     const std::uint32_t bytes = item.out.payload_length;
     if (bytes != 0) scheduler.pace(flow, bytes, s.cc.pacing_bytes_per_s, now);

@@ -188,11 +188,11 @@ void Admin::take_notes() {
 void Admin::on_note(const Note& note) {
   switch (note.kind) {
     case Note::Kind::kWantRoute:
-      return links_.destinations.want(note.address);
+      return links_.destinations.want(note.route);
     case Note::Kind::kForgetRoute:
-      return links_.destinations.forget(note.address);
+      return links_.destinations.forget(note.route);
     case Note::Kind::kConfirmNeighbor:
-      return links_.destinations.confirm(note.address);
+      return links_.destinations.confirm(note.route);
     case Note::Kind::kMarkListener:
       return mark_listener(note.cookie);
     case Note::Kind::kCloseListener:
@@ -331,7 +331,10 @@ void Admin::on_link(const net::LinkEvent& link) {
   if (link.ifindex != links_.device.ifindex) return;
   if (link.removed) return fail("interface " + links_.device.name + " is gone");
   port::Device& device = links_.device;
-  if (link.name != device.name) spdlog::warn("{} is now called {}", device.name, link.name);
+  if (link.name != device.name) {
+    spdlog::warn("{} is now called {}", device.name, link.name);
+    links_.verbs.on_renamed(link.name);
+  }
   on_mtu(link);
   if (link.carrier != device.is_up) {
     spdlog::info("{}: link is {}", link.name, link.carrier ? "up" : "down");
@@ -354,9 +357,11 @@ void Admin::on_mtu(const net::LinkEvent& link) {
 }
 
 void Admin::on_address(const IpAddr& address, bool added) {
-  if (added) return links_.listeners.add_address(address);
-  links_.listeners.remove_address(address);
-  control::Request request = request_of(control::Request::Kind::kAddressGone);
+  const bool news =
+      added ? links_.listeners.add_address(address) : links_.listeners.remove_address(address);
+  if (!news) return;
+  control::Request request = request_of(added ? control::Request::Kind::kAddressBack
+                                              : control::Request::Kind::kAddressGone);
   request.local = address;
   links_.bridge.send(request);
 }

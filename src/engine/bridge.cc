@@ -117,24 +117,24 @@ void WorldBridge::drop_client(ClientId client, const char* reason) {
   note(drop);
 }
 
-void WorldBridge::want_route(const IpAddr& remote) {
+void WorldBridge::want_route(const control::RouteKey& key) {
   Note want;
   want.kind = Note::Kind::kWantRoute;
-  want.address = remote;
+  want.route = key;
   note(want);
 }
 
-void WorldBridge::forget_route(const IpAddr& remote) {
+void WorldBridge::forget_route(const control::RouteKey& key) {
   Note forget;
   forget.kind = Note::Kind::kForgetRoute;
-  forget.address = remote;
+  forget.route = key;
   note(forget);
 }
 
-void WorldBridge::confirm_neighbor(const IpAddr& remote) {
+void WorldBridge::confirm_neighbor(const control::RouteKey& key) {
   Note confirm;
   confirm.kind = Note::Kind::kConfirmNeighbor;
-  confirm.address = remote;
+  confirm.route = key;
   note(confirm);
 }
 

@@ -81,6 +81,7 @@ struct Note {
   std::uint64_t cookie = 0;
   shm::RingRef ring{};
   IpAddr address;
+  control::RouteKey route;
   std::uint8_t* bytes = nullptr;
   std::uint32_t length = 0;
   const char* reason = nullptr;  ///< a string literal
@@ -151,9 +152,9 @@ class WorldBridge : public control::World {
   void want_segment(ClientId client) override;
   void free_segment(SegmentId segment) override;
   void drop_client(ClientId client, const char* reason) override;
-  void want_route(const IpAddr& remote) override;
-  void forget_route(const IpAddr& remote) override;
-  void confirm_neighbor(const IpAddr& remote) override;
+  void want_route(const control::RouteKey& key) override;
+  void forget_route(const control::RouteKey& key) override;
+  void confirm_neighbor(const control::RouteKey& key) override;
   void return_pages(SegmentId segment, shm::RingRef ring) override;
   void mark_listener(std::uint64_t cookie) override;
   void close_listener(std::uint64_t cookie) override;

@@ -62,12 +62,12 @@ struct Core::Impl final : control::World {
   void drop_client(ClientId client, const char* reason) override {
     outer.drop_client(client, reason);
   }
-  void want_route(const IpAddr& remote) override { outer.want_route(remote); }
-  void forget_route(const IpAddr& remote) override { outer.forget_route(remote); }
+  void want_route(const control::RouteKey& key) override { outer.want_route(key); }
+  void forget_route(const control::RouteKey& key) override { outer.forget_route(key); }
   void return_pages(SegmentId segment, shm::RingRef ring) override {
     outer.return_pages(segment, ring);
   }
-  void confirm_neighbor(const IpAddr& remote) override { outer.confirm_neighbor(remote); }
+  void confirm_neighbor(const control::RouteKey& key) override { outer.confirm_neighbor(key); }
   void mark_listener(std::uint64_t cookie) override { outer.mark_listener(cookie); }
   void close_listener(std::uint64_t cookie) override { outer.close_listener(cookie); }
   void release_port(const IpAddr& local, std::uint16_t local_port) override {

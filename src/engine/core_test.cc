@@ -21,9 +21,9 @@ struct SilentWorld final : control::World {
   void free_segment(SegmentId) override {}
   void return_pages(SegmentId, shm::RingRef) override {}
   void drop_client(ClientId, const char*) override {}
-  void want_route(const IpAddr&) override {}
-  void forget_route(const IpAddr&) override {}
-  void confirm_neighbor(const IpAddr&) override {}
+  void want_route(const control::RouteKey&) override {}
+  void forget_route(const control::RouteKey&) override {}
+  void confirm_neighbor(const control::RouteKey&) override {}
   void mark_listener(std::uint64_t) override {}
   void close_listener(std::uint64_t) override {}
   void release_port(const IpAddr&, std::uint16_t) override {}

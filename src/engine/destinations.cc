@@ -44,37 +44,48 @@ Destinations::Destinations(net::RouteLookup lookup, net::Neighbours neighbours,
       most_mtu_(most_mtu),
       answer_(std::move(answer)) {}
 
-void Destinations::want(const IpAddr& remote) {
-  if (entries_.size() >= kMaxDestinations && !entries_.contains(remote)) {
-    answer_(remote, refusal(Kind::kUnreachable, ENOBUFS));
+void Destinations::want(const Key& key) {
+  if (entries_.size() >= kMaxDestinations && !entries_.contains(key)) {
+    answer_(key, refusal(Kind::kUnreachable, ENOBUFS));
     return;
   }
-  Entry& entry = entries_[remote];
+  Entry& entry = entries_[key];
   entry.answered = false;
-  look_up(remote, entry);
+  look_up(key, entry);
 }
 
-void Destinations::forget(const IpAddr& remote) {
-  const auto found = entries_.find(remote);
+void Destinations::forget(const Key& key) {
+  const auto found = entries_.find(key);
   if (found == entries_.end()) return;
-  let_go(remote, found->second);
+  let_go(key, found->second);
   entries_.erase(found);
 }
 
-void Destinations::confirm(const IpAddr& remote) {
-  const auto found = entries_.find(remote);
+void Destinations::confirm(const Key& key) {
+  const auto found = entries_.find(key);
   if (found == entries_.end() || !found->second.kept) return;
   (void)neighbours_.refresh(device_.ifindex, found->second.next_hop);
 }
 
-void Destinations::look_up(const IpAddr& remote, Entry& entry) {
-  net::RouteQuery query;
-  query.remote = remote;
+// As Linux for a socket without an address: the first answer brings the source, the second is by
+// what rules say about that source.
+Result<net::Route> Destinations::find(const Key& key) {
+  net::RouteQuery query{key.path.remote, key.path.local, key.path.local_port, key.path.remote_port,
+                        key.uid};
   Result<net::Route> found = lookup_.find(query);
+  const bool again = found.ok() && query.local.is_any() && !found.value().source.is_any() &&
+                     found.value().kind == net::Route::Kind::kUnicast;
+  if (!again) return found;
+  query.local = found.value().source;
+  return lookup_.find(query);
+}
+
+void Destinations::look_up(const Key& key, Entry& entry) {
+  Result<net::Route> found = find(key);
   const Kind kind = found.ok() ? kind_of(found.value(), device_.ifindex) : Kind::kUnreachable;
   if (kind != Kind::kDirect) {
-    let_go(remote, entry);
-    answer(remote, entry, refusal(kind, found.ok() ? 0 : found.error().code));
+    let_go(key, entry);
+    answer(key, entry, refusal(kind, found.ok() ? 0 : found.error().code));
     return;
   }
   const net::Route& route = found.value();
@@ -82,9 +93,9 @@ void Destinations::look_up(const IpAddr& remote, Entry& entry) {
   entry.advmss = std::min(route.advmss, most_mtu_ - kHeaders);
   entry.source = route.source;
   entry.congestion = route.congestion;
-  follow(remote, entry, route.next_hop);
+  follow(key, entry, route.next_hop);
   if (!entry.kept) {
-    answer(remote, entry, refusal(Kind::kUnreachable, ENOBUFS));
+    answer(key, entry, refusal(Kind::kUnreachable, ENOBUFS));
     return;
   }
   const auto neighbour = neighbours_.get(device_.ifindex, entry.next_hop);
@@ -93,32 +104,32 @@ void Destinations::look_up(const IpAddr& remote, Entry& entry) {
     (void)neighbours_.refresh(device_.ifindex, entry.next_hop);
     return;
   }
-  on_hop(remote, entry, *neighbour);
+  on_hop(key, entry, *neighbour);
 }
 
-void Destinations::follow(const IpAddr& remote, Entry& entry, const IpAddr& next_hop) {
+void Destinations::follow(const Key& key, Entry& entry, const IpAddr& next_hop) {
   if (entry.kept && entry.next_hop == next_hop) return;
-  let_go(remote, entry);
+  let_go(key, entry);
   entry.next_hop = next_hop;
   entry.kept = neighbours_.keep(device_.ifindex, next_hop).ok();
-  if (entry.kept) by_hop_[next_hop].insert(remote);
+  if (entry.kept) by_hop_[next_hop].insert(key);
 }
 
-void Destinations::let_go(const IpAddr& remote, Entry& entry) {
+void Destinations::let_go(const Key& key, Entry& entry) {
   if (!entry.kept) return;
   entry.kept = false;
   neighbours_.drop(device_.ifindex, entry.next_hop);
   const auto hop = by_hop_.find(entry.next_hop);
   if (hop == by_hop_.end()) return;
-  hop->second.erase(remote);
+  hop->second.erase(key);
   if (hop->second.empty()) by_hop_.erase(hop);
 }
 
-void Destinations::answer(const IpAddr& remote, Entry& entry, const control::Route& route) {
+void Destinations::answer(const Key& key, Entry& entry, const control::Route& route) {
   if (entry.answered && same(entry.last, route)) return;
   entry.answered = true;
   entry.last = route;
-  answer_(remote, route);
+  answer_(key, route);
 }
 
 control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) const {
@@ -136,11 +147,11 @@ control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) cons
   return route;
 }
 
-void Destinations::on_hop(const IpAddr& remote, Entry& entry, const net::Neighbour& neighbour) {
+void Destinations::on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour) {
   if (neighbour.mac && !neighbour.failed && !neighbour.deleted) {
-    answer(remote, entry, direct(entry, *neighbour.mac));
+    answer(key, entry, direct(entry, *neighbour.mac));
   } else if (neighbour.failed && entry.last.kind != Kind::kDirect) {
-    answer(remote, entry, refusal(Kind::kUnreachable, EHOSTUNREACH));
+    answer(key, entry, refusal(Kind::kUnreachable, EHOSTUNREACH));
   }
   // A known next hop that stops answering keeps its address: connections time out as on Linux.
 }
@@ -150,10 +161,10 @@ void Destinations::on_neighbour(const net::Neighbour& neighbour) {
   if (neighbour.ifindex != device_.ifindex) return;
   const auto hop = by_hop_.find(neighbour.address);
   if (hop == by_hop_.end()) return;
-  const std::set<IpAddr> remotes = hop->second;
-  for (const IpAddr& remote : remotes) {
-    const auto entry = entries_.find(remote);
-    if (entry != entries_.end()) on_hop(remote, entry->second, neighbour);
+  const std::set<Key> keys = hop->second;
+  for (const Key& key : keys) {
+    const auto entry = entries_.find(key);
+    if (entry != entries_.end()) on_hop(key, entry->second, neighbour);
   }
 }
 
@@ -167,7 +178,7 @@ void Destinations::on_link(const net::LinkEvent& link) {
   device_.is_up = link.carrier;
   if (came_back) neighbours_.on_carrier(device_.ifindex);
   if (!came_back && !changed) return;
-  for (auto& [remote, entry] : entries_) look_up(remote, entry);
+  for (auto& [key, entry] : entries_) look_up(key, entry);
 }
 
 void Destinations::on_change(Time now) {
@@ -177,7 +188,7 @@ void Destinations::on_change(Time now) {
 void Destinations::poll(Time now) {
   if (now < look_again_) return;
   look_again_ = Time::never();
-  for (auto& [remote, entry] : entries_) look_up(remote, entry);
+  for (auto& [key, entry] : entries_) look_up(key, entry);
 }
 
 }  // namespace toe::engine

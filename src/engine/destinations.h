@@ -24,17 +24,18 @@ class Destinations {
   /// Changes of routes come in herds: they are looked up again this long after the first.
   static constexpr Nanos kSettle = millis(20);
 
-  using Answer = std::function<void(const IpAddr& remote, const control::Route& route)>;
+  using Key = control::RouteKey;
+  using Answer = std::function<void(const Key& key, const control::Route& route)>;
 
   /// `most_mtu`: no packet is longer, whatever device and route allow.
   Destinations(net::RouteLookup lookup, net::Neighbours neighbours, const port::Device& device,
                std::uint32_t most_mtu, Answer answer);
 
   /// Answers now, or as soon as the next hop is known; again when the answer changes.
-  void want(const IpAddr& remote);
-  void forget(const IpAddr& remote);
+  void want(const Key& key);
+  void forget(const Key& key);
   /// Segments to it time out: asks the next hop again.
-  void confirm(const IpAddr& remote);
+  void confirm(const Key& key);
 
   void on_neighbour(const net::Neighbour& neighbour);
   void on_link(const net::LinkEvent& link);
@@ -56,20 +57,21 @@ class Destinations {
     IpAddr source;
   };
 
-  void look_up(const IpAddr& remote, Entry& entry);
-  void follow(const IpAddr& remote, Entry& entry, const IpAddr& next_hop);
-  void let_go(const IpAddr& remote, Entry& entry);
-  void answer(const IpAddr& remote, Entry& entry, const control::Route& route);
+  Result<net::Route> find(const Key& key);
+  void look_up(const Key& key, Entry& entry);
+  void follow(const Key& key, Entry& entry, const IpAddr& next_hop);
+  void let_go(const Key& key, Entry& entry);
+  void answer(const Key& key, Entry& entry, const control::Route& route);
   control::Route direct(const Entry& entry, const MacAddr& mac) const;
-  void on_hop(const IpAddr& remote, Entry& entry, const net::Neighbour& neighbour);
+  void on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour);
 
   net::RouteLookup lookup_;
   net::Neighbours neighbours_;
   port::Device device_;
   const std::uint32_t most_mtu_;
   Answer answer_;
-  std::map<IpAddr, Entry> entries_;
-  std::map<IpAddr, std::set<IpAddr>> by_hop_;
+  std::map<Key, Entry> entries_;
+  std::map<IpAddr, std::set<Key>> by_hop_;
   Time look_again_ = Time::never();
 };
 

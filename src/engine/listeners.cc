@@ -314,13 +314,20 @@ Result<std::uint16_t> Listeners::hold(const IpAddr& local) {
   return port;
 }
 
-void Listeners::add_address(const IpAddr& address) {
-  if (std::find(local_.begin(), local_.end(), address) != local_.end()) return;
+bool Listeners::add_address(const IpAddr& address) {
+  if (std::find(present_.begin(), present_.end(), address) != present_.end()) return false;
   auto index = steering_.add_local_address(address);
   if (!index.ok()) {
     spdlog::warn("address not served: {}", index.error().text);
-    return;
+    return false;
   }
+  present_.push_back(address);
+  std::erase(local_, address);
+  std::erase_if(local_, [&](const IpAddr& known) {
+    if (steering_.address_index(known)) return false;
+    forget(known);  // it has gone, and its place was needed
+    return true;
+  });
   local_.push_back(address);
   for (const auto& [name, port] : held_) {
     if (name.first == address) steering_.mark(index.value(), name.second, port::kOwned);
@@ -328,11 +335,16 @@ void Listeners::add_address(const IpAddr& address) {
   for (auto& [cookie, entry] : entries_) {
     if (entry.marked && covers(entry, address)) (void)mark(cookie);
   }
+  return true;
 }
 
-void Listeners::remove_address(const IpAddr& address) {
-  if (std::erase(local_, address) == 0) return;
+bool Listeners::remove_address(const IpAddr& address) {
+  if (std::erase(present_, address) == 0) return false;
   steering_.remove_local_address(address);
+  return true;
+}
+
+void Listeners::forget(const IpAddr& address) {
   steering_.clear_exceptions(address, std::nullopt);
   for (auto* exceptions : {&kernels_, &drained_}) {
     for (auto& [port, tuples] : *exceptions) {

@@ -62,9 +62,12 @@ class Listeners {
   /// Holds an ephemeral port on `local` and steers it.
   Result<std::uint16_t> hold(const IpAddr& local);
 
-  void add_address(const IpAddr& address);
-  void remove_address(const IpAddr& address);
-  std::span<const IpAddr> addresses() const { return local_; }
+  /// True: the device did not have the address before. What was steered when it went is again.
+  bool add_address(const IpAddr& address);
+  /// True: it had it. Ports and connections of the address wait for its return.
+  bool remove_address(const IpAddr& address);
+  /// Those that the device has now.
+  std::span<const IpAddr> addresses() const { return present_; }
 
   std::size_t count() const { return entries_.size(); }
   /// Sockets kept to hold ports that nobody listens on: spare, or still in use.
@@ -96,10 +99,12 @@ class Listeners {
   int take(Entry& entry);
   int own(const IpAddr& address, std::uint16_t port,
           const std::vector<port::FourTuple>& kernel_has);
+  void forget(const IpAddr& address);
   void disown(const IpAddr& address, std::uint16_t port);
 
   port::Steering& steering_;
-  std::vector<IpAddr> local_;
+  std::vector<IpAddr> local_;               ///< addresses with a place in `steering_`
+  std::vector<IpAddr> present_;             ///< of these, those that the device has now
   std::map<std::uint64_t, Entry> entries_;  ///< by cookie
   std::vector<Entry> closed_;               ///< without holders, port still in use
   std::map<std::pair<IpAddr, std::uint16_t>, net::HeldPort> held_;

@@ -227,18 +227,33 @@ TEST_F(ListenersTest, AWorseMatchOfTheKernelCostsNothing) {
   EXPECT_FALSE(owned(kSix));
 }
 
-TEST_F(ListenersTest, AnAddressThatComesBackHasItsHeldPorts) {
+TEST_F(ListenersTest, AnAddressThatComesBackHasItsPortsAndConnections) {
   const std::uint16_t port = listeners_->hold(kFour).value();
   UniqueFd socket = listen_on(kAnyFour);
   const std::uint64_t cookie = show(socket);
   socket.reset();
   close_and_drain(cookie, {connection(kFour, kPeerFour, 1000)});
+  EXPECT_TRUE(listeners_->remove_address(kFour));
+  EXPECT_FALSE(listeners_->remove_address(kFour)) << "no news";
+  EXPECT_EQ(steering_->exceptions(), 1u) << "its connections outlive it";
+  EXPECT_EQ(listeners_->draining().size(), 1u);
+  EXPECT_TRUE(listeners_->add_address(kFour));
+  EXPECT_FALSE(listeners_->add_address(kFour)) << "no news";
+  EXPECT_EQ(steering_->state(*steering_->address_index(kFour), port), port::kOwned);
+  EXPECT_EQ(state(kFour), static_cast<unsigned>(port::kExcept)) << "it drains";
+}
+
+TEST_F(ListenersTest, AnAddressWhosePlaceWasNeededLeavesNoExceptions) {
+  UniqueFd socket = listen_on(kAnyFour);
+  const std::uint64_t cookie = show(socket);
+  socket.reset();
+  close_and_drain(cookie, {connection(kFour, kPeerFour, 1000)});
   listeners_->remove_address(kFour);
+  for (std::uint8_t i = 0; i < port::Steering::kMaxAddresses; ++i) {
+    listeners_->add_address(IpAddr::v4(10, 1, 0, i));
+  }
   EXPECT_EQ(steering_->exceptions(), 0u);
   EXPECT_TRUE(listeners_->draining().empty());
-  listeners_->add_address(kFour);
-  EXPECT_EQ(steering_->state(*steering_->address_index(kFour), port), port::kOwned);
-  EXPECT_EQ(state(kFour), 0u);
 }
 
 }  // namespace

@@ -134,9 +134,11 @@ Status Engine::steer() {
     steering_->allow_vlan(static_cast<std::uint16_t>(id));
   }
   listeners_.emplace(*steering_, addresses_);
-  // The program first: where its hook is decides in which mode the socket may work.
-  status = in_order([&] { return steering_->attach(); },
-                    [&] { return steering_->set_socket(0, port_->fd()); });
+  // The program first: where its hook is decides in which mode the sockets may work.
+  status = steering_->attach();
+  for (std::uint32_t queue = 0; status.ok() && queue < port_->caps().queues; ++queue) {
+    status = steering_->set_socket(queue, port_->queue_fd(queue));
+  }
   if (!status.ok()) return status;
   port_->set_generic(steering_->generic());
   if (steering_->generic()) {
@@ -242,12 +244,12 @@ StatusFacts Engine::status_facts() const {
 }
 
 /// A prefix of ours says more about our connections than a route of the kernel's.
-void Engine::give_route(const IpAddr& remote, const control::Route& route) {
+void Engine::give_route(const control::RouteKey& key, const control::Route& route) {
   control::Request request;
   request.kind = control::Request::Kind::kRoute;
-  request.remote = remote;
+  set_route_key(key, request);
   request.route = route;
-  const std::string_view algorithm = congestion_routes_.find(remote);
+  const std::string_view algorithm = congestion_routes_.find(key.path.remote);
   if (!algorithm.empty()) {
     std::snprintf(request.route.congestion, sizeof request.route.congestion, "%.*s",
                   static_cast<int>(algorithm.size()), algorithm.data());
@@ -268,9 +270,11 @@ Status Engine::make_admin() {
                            [&] { return take(open_control_socket(socket_path_, access), socket); });
   if (!status.ok()) return status;
   socket_made_ = true;
-  destinations_.emplace(
-      std::move(*lookup), std::move(*neighbours), device_, port_->caps().max_mtu(),
-      [this](const IpAddr& remote, const control::Route& route) { give_route(remote, route); });
+  destinations_.emplace(std::move(*lookup), std::move(*neighbours), device_,
+                        port_->caps().max_mtu(),
+                        [this](const control::RouteKey& key, const control::Route& route) {
+                          give_route(key, route);
+                        });
   verbs_.emplace(VerbLinks{*bridge_, *core_, settings_, *listeners_, segments_, *steering_,
                            status_facts(), clock_now()});
   heartbeat_.emplace(*bridge_, manager_);

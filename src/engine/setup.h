@@ -43,7 +43,7 @@ class Engine {
   Status start_threads();
   CoreOptions core_options() const;
   control::CongestionSettings congestion_settings() const;
-  void give_route(const IpAddr& remote, const control::Route& route);
+  void give_route(const control::RouteKey& key, const control::Route& route);
   UserLimits user_limits() const;
   Nanos yield_time() const;
   StatusFacts status_facts() const;

@@ -27,7 +27,7 @@ struct VerbLinks {
   const Listeners& listeners;
   const SegmentStore& segments;
   const port::Steering& steering;
-  StatusFacts facts;  ///< what does not change
+  StatusFacts facts;  ///< what hardly changes
   Time started;
 };
 
@@ -52,6 +52,8 @@ class Verbs {
   /// Answers what has been collected.
   void poll(Clients& clients);
   bool waiting() const { return !questions_.empty(); }
+  /// The device has another name.
+  void on_renamed(const std::string& name) { links_.facts.dev = name; }
 
  private:
   struct Question {

@@ -29,7 +29,7 @@ struct Command {
     kRemove,         ///< flow: take it out; answered by Event::kRemoved
     kTimer,          ///< flow: its deadline may have come
     kCongestion,     ///< flow, cc: new parameters
-    kSetHeader,      ///< flow, header: next hop or device changed
+    kSetHeader,      ///< flow, header: next hop, device or local address changed
     kOrphan,         ///< flow, reset: no process holds it any more; `reset` = end it by RST
     kAbort,          ///< flow, error, reset: end it now, with an RST to the peer if `reset`
     kOfferRxRing,    ///< flow, ring: switch receiving to this larger ring

@@ -55,6 +55,7 @@ struct HeaderTemplate {
   std::uint8_t length = 0;  ///< of all headers; 0 = not made yet
   bool ipv6 = false;
   bool timestamps = false;
+  bool mute = false;          ///< no frame may leave with it at present
   std::uint32_t ip_sum = 0;   ///< IPv4 header without total length and ECN bits
   std::uint32_t tcp_sum = 0;  ///< pseudo-header and TCP header without the fields of SegmentFields
 

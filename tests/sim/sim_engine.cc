@@ -256,10 +256,10 @@ void SimEngine::drop_client(ClientId, const char* reason) {
   if (failure.empty()) failure = std::string("the engine disconnects a program: ") + reason;
 }
 
-void SimEngine::want_route(const IpAddr& remote) {
+void SimEngine::want_route(const control::RouteKey& key) {
   control::Request r;
   r.kind = control::Request::Kind::kRoute;
-  r.remote = remote;
+  set_route_key(key, r);
   r.route.kind = control::Route::Kind::kDirect;
   r.route.mtu = plan_.mtu;
   r.route.source = address_;

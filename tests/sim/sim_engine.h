@@ -87,9 +87,9 @@ class SimEngine final : public control::World {
   void want_segment(ClientId client) override;
   void free_segment(SegmentId segment) override { segments_.erase(index_of(segment)); }
   void drop_client(ClientId client, const char* reason) override;
-  void want_route(const IpAddr& remote) override;
-  void forget_route(const IpAddr&) override {}
-  void confirm_neighbor(const IpAddr&) override {}
+  void want_route(const control::RouteKey& key) override;
+  void forget_route(const control::RouteKey&) override {}
+  void confirm_neighbor(const control::RouteKey&) override {}
   /// Not zero, so that whoever still reads the ring is found out.
   void return_pages(SegmentId segment, shm::RingRef ring) override;
   void mark_listener(std::uint64_t cookie) override;

@@ -41,6 +41,7 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& message) {
   neighbour.deleted = message.nlmsg_type == RTM_DELNEIGH;
   neighbour.failed = (header.ndm_state & NUD_FAILED) != 0;
   neighbour.stale = (header.ndm_state & NUD_STALE) != 0;
+  neighbour.fixed = (header.ndm_state & (NUD_PERMANENT | NUD_NOARP)) != 0;
   neighbour.managed = (attributes.u32(NDA_FLAGS_EXT).value_or(0) & NTF_EXT_MANAGED) != 0;
   if (!neighbour.deleted && (header.ndm_state & kHasMac) != 0) {
     neighbour.mac = attributes.mac(NDA_LLADDR);
@@ -67,7 +68,13 @@ int Neighbours::use(const Key& key) {
   return netlink_.exchange(request);
 }
 
+bool Neighbours::is_fixed(const Key& key) {
+  const auto entry = get(key.first, key.second);
+  return entry && entry->fixed;
+}
+
 int Neighbours::activate(const Key& key) {
+  if (is_fixed(key)) return 0;
   if (can_manage_ == false) return use(key);
   const int code = manage(key);
   if (can_manage_ == true) return code;
@@ -98,7 +105,7 @@ void Neighbours::drop(int ifindex, const IpAddr& address) {
   const Key key = known->first;
   kept_.erase(known);
   // A use without the flag takes it away; the entry ages like any other.
-  if (can_manage_ == true) use(key);
+  if (can_manage_ == true && !is_fixed(key)) use(key);
 }
 
 std::optional<Neighbour> Neighbours::get(int ifindex, const IpAddr& address) {
@@ -112,6 +119,7 @@ std::optional<Neighbour> Neighbours::get(int ifindex, const IpAddr& address) {
 Status Neighbours::refresh(int ifindex, const IpAddr& address) {
   const Key key{ifindex, address};
   const auto entry = get(ifindex, address);
+  if (entry && entry->fixed) return Done{};
   int code = 0;
   if (entry && entry->mac) {
     // The address must be given along; and a message with the managed flag would ignore the state,
@@ -132,7 +140,7 @@ void Neighbours::on_event(const Neighbour& neighbour) {
   if (!kept_.contains(key)) return;
   if (neighbour.deleted) {
     activate(key);
-  } else if (neighbour.stale && can_manage_ == false) {
+  } else if (neighbour.stale && can_manage_ == false && !neighbour.fixed) {
     use(key);
   }
 }

@@ -22,6 +22,7 @@ struct Neighbour {
   bool stale = false;          ///< mac is good, but nobody has confirmed it for a while
   bool deleted = false;        ///< the kernel has forgotten it
   bool managed = false;        ///< the kernel keeps it fresh by itself
+  bool fixed = false;          ///< set by the operator, or without resolution: never asked for
 };
 
 /// Parses RTM_NEWNEIGH and RTM_DELNEIGH; nothing for other families than IP.
@@ -32,7 +33,8 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& message);
 /// The answer to keep() comes as a neighbour event (see NetEvents), at once if the address is
 /// known; a host that does not answer is reported as failed after some three seconds, and another
 /// refresh() asks again. IPv6: the kernel asks from the device's link-local address; on a device
-/// without one (addrgenmode none) nothing is resolved on our behalf.
+/// without one (addrgenmode none) nothing is resolved on our behalf. Entries that the operator has
+/// set (`nud permanent`) are left as they are: any request for one would make the kernel drop it.
 class Neighbours {
  public:
   static constexpr std::size_t kMaxKept = 65536;
@@ -65,6 +67,7 @@ class Neighbours {
   int manage(const Key& key);
   int use(const Key& key);
   int activate(const Key& key);
+  bool is_fixed(const Key& key);
 
   Netlink netlink_;
   std::map<Key, std::uint32_t> kept_;  // holders

@@ -212,6 +212,31 @@ TEST_F(NetTest, ResolvesAPeerTheKernelDoesNotKnow) {
   EXPECT_EQ(*neighbours.value().get(ifindex_, kThere4)->mac, expected);
 }
 
+TEST_F(NetTest, LeavesEntriesOfTheOperatorAsTheyAre) {
+  auto opened = Neighbours::open();
+  ASSERT_TRUE(opened.ok());
+  Neighbours& neighbours = opened.value();
+  ASSERT_TRUE(neighbours.keep(ifindex_, kThere4).ok());  // so that it knows what the kernel can do
+  for (const char* text : {"10.99.0.77", "fd99::77"}) {
+    const IpAddr address = addr(text);
+    const std::string entry = std::string(text) + " lladdr 02:00:00:00:00:77 dev v0 nud permanent";
+    TestNetns::run("ip neigh replace " + entry);
+    const auto unchanged = [&] {
+      const auto known = neighbours.get(ifindex_, address);
+      return known && known->fixed && known->mac == MacAddr{{0x02, 0, 0, 0, 0, 0x77}};
+    };
+    ASSERT_TRUE(unchanged());
+    EXPECT_TRUE(neighbours.keep(ifindex_, address).ok());
+    EXPECT_TRUE(unchanged()) << "kept";
+    EXPECT_TRUE(neighbours.refresh(ifindex_, address).ok());
+    EXPECT_TRUE(unchanged()) << "in doubt";
+    neighbours.on_carrier(ifindex_);
+    EXPECT_TRUE(unchanged()) << "carrier back";
+    neighbours.drop(ifindex_, address);
+    EXPECT_TRUE(unchanged()) << "no longer needed";
+  }
+}
+
 TEST_F(NetTest, ReportsAHostThatDoesNotAnswer) {
   TestNetns::run("echo 100 > /proc/sys/net/ipv4/neigh/v0/retrans_time_ms");
   auto events = NetEvents::open();

@@ -211,37 +211,52 @@ void Steering::allow_vlan(std::uint16_t id) {
 }
 
 std::optional<std::uint32_t> Steering::address_index(const IpAddr& address) const {
-  const auto at = std::find(addresses_.begin(), addresses_.end(), std::optional(address));
-  if (at == addresses_.end()) return std::nullopt;
-  return static_cast<std::uint32_t>(at - addresses_.begin());
+  const auto at = std::find_if(places_.begin(), places_.end(),
+                               [&](const Place& place) { return place.address == address; });
+  if (at == places_.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(at - places_.begin());
+}
+
+// One never used, or that of an address that has gone.
+std::optional<std::uint32_t> Steering::free_place() {
+  const auto unused = [](const Place& place) { return !place.address; };
+  auto at = std::find_if(places_.begin(), places_.end(), unused);
+  if (at == places_.end()) {
+    at = std::find_if(places_.begin(), places_.end(), [](const Place& p) { return !p.present; });
+  }
+  if (at == places_.end()) return std::nullopt;
+  const auto index = static_cast<std::uint32_t>(at - places_.begin());
+  std::memset(&word(index, 0), 0, sizeof(SteerPorts) * kSteerPortWords);
+  at->address.reset();
+  return index;
 }
 
 Result<std::uint32_t> Steering::add_local_address(const IpAddr& address) {
-  if (const auto known = address_index(address)) return *known;
-  const auto slot = std::find(addresses_.begin(), addresses_.end(), std::nullopt);
-  if (slot == addresses_.end()) {
+  auto index = address_index(address);
+  if (index && places_[*index].present) return *index;
+  if (!index) index = free_place();
+  if (!index) {
     return Error{ENOSPC, device_.name + " has more than " + std::to_string(kMaxAddresses) +
                              " addresses; the others stay with the kernel"};
   }
-  const auto index = static_cast<std::uint32_t>(slot - addresses_.begin());
+  const std::uint32_t value = *index;
   const int failed = address.is_v4()
-                         ? bpf_map_update_elem(local_v4_fd_, address.v4_bytes(), &index, BPF_ANY)
-                         : bpf_map_update_elem(local_v6_fd_, address.bytes.data(), &index, BPF_ANY);
+                         ? bpf_map_update_elem(local_v4_fd_, address.v4_bytes(), &value, BPF_ANY)
+                         : bpf_map_update_elem(local_v6_fd_, address.bytes.data(), &value, BPF_ANY);
   if (failed != 0) return Error{errno, std::string("no local address added: ") + strerror(errno)};
-  *slot = address;
-  return index;
+  places_[value] = {address, true};
+  return value;
 }
 
 void Steering::remove_local_address(const IpAddr& address) {
   const auto index = address_index(address);
-  if (!index) return;
+  if (!index || !places_[*index].present) return;
   if (address.is_v4()) {
     bpf_map_delete_elem(local_v4_fd_, address.v4_bytes());
   } else {
     bpf_map_delete_elem(local_v6_fd_, address.bytes.data());
   }
-  std::memset(&word(*index, 0), 0, sizeof(SteerPorts) * kSteerPortWords);
-  addresses_[*index].reset();
+  places_[*index].present = false;
 }
 
 SteerPorts& Steering::word(std::uint32_t address, std::uint16_t port) const {

@@ -86,9 +86,11 @@ class Steering {
   /// Frames with this VLAN id (1..4094) count as the device's.
   void allow_vlan(std::uint16_t id);
 
-  /// Returns the index that stands for `address` from now on; the old one if it is known already.
+  /// Returns the index that stands for `address` from now on; the old one, with the state of its
+  /// ports, if it is known.
   Result<std::uint32_t> add_local_address(const IpAddr& address);
-  /// Forgets the address and the state of all its ports. Unknown addresses are ignored.
+  /// Segments to the address are the kernel's. It keeps its index and the state of its ports until
+  /// another address needs the place. Unknown addresses are ignored.
   void remove_local_address(const IpAddr& address);
   std::optional<std::uint32_t> address_index(const IpAddr& address) const;
 
@@ -148,7 +150,13 @@ class Steering {
   Mapping ports_;
   Mapping vlans_;
   Mapping counters_;
-  std::array<std::optional<IpAddr>, kMaxAddresses> addresses_;
+  struct Place {
+    std::optional<IpAddr> address;
+    bool present = false;  ///< false: the address is gone and may come back
+  };
+  std::optional<std::uint32_t> free_place();
+
+  std::array<Place, kMaxAddresses> places_;
   std::uint32_t exceptions_ = 0;
   bool generic_ = false;
   UniqueFd link_;  // last: gone before everything it depends on

@@ -196,7 +196,7 @@ TEST_F(SteeringTest, RedirectsOwnedPortsAndGivesThemBack) {
   steering_->remove_local_address(address6(1));
   EXPECT_EQ(verdict(six), XDP_PASS);
   EXPECT_EQ(steering_->add_local_address(address6(1)).value(), v6_);
-  EXPECT_EQ(verdict(six), XDP_PASS) << "a forgotten address comes back with nothing owned";
+  EXPECT_EQ(verdict(six), XDP_REDIRECT) << "an address that comes back finds what was owned";
 }
 
 TEST_F(SteeringTest, PassesWithoutSocket) {
@@ -361,6 +361,30 @@ TEST_F(SteeringTest, HoldsNoMoreThanItsBoundOfAddresses) {
   EXPECT_EQ(more.error().code, ENOSPC);
   steering_->remove_local_address(IpAddr::v4(10, 0, 0, 2));
   EXPECT_TRUE(steering_->add_local_address(IpAddr::v4(10, 0, 1, 1)).ok());
+}
+
+TEST_F(SteeringTest, AnAddressThatComesBackFindsItsPortsAsTheyWere) {
+  const IpAddr address = IpAddr::v4(10, 0, 1, 1);
+  const std::uint32_t index = steering_->add_local_address(address).value();
+  steering_->mark(index, 8080, kOwned);
+  steering_->remove_local_address(address);
+  EXPECT_EQ(steering_->address_index(address), index);
+  EXPECT_EQ(steering_->add_local_address(address).value(), index);
+  EXPECT_EQ(steering_->state(index, 8080), static_cast<unsigned>(kOwned));
+}
+
+TEST_F(SteeringTest, TheLastFreePlaceIsTakenFromAnAddressThatHasGone) {
+  const IpAddr address = IpAddr::v4(10, 0, 1, 1);
+  const std::uint32_t index = steering_->add_local_address(address).value();
+  steering_->mark(index, 8080, kOwned);
+  steering_->remove_local_address(address);
+  for (std::uint8_t i = 3; i < Steering::kMaxAddresses; ++i) {
+    ASSERT_TRUE(steering_->add_local_address(IpAddr::v4(10, 0, 0, i)).ok());
+    EXPECT_TRUE(steering_->address_index(address)) << int{i};
+  }
+  EXPECT_EQ(steering_->add_local_address(IpAddr::v4(10, 0, 2, 1)).value(), index);
+  EXPECT_EQ(steering_->state(index, 8080), 0u);
+  EXPECT_FALSE(steering_->address_index(address));
 }
 
 TEST_F(SteeringTest, NamesWhatIsInTheWay) {
