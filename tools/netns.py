@@ -297,12 +297,14 @@ def own_losses(summary):
 class Lab:
     """The namespaces. Use as a context manager."""
 
-    def __init__(self, prefix, extra_clients=0, wired=False, mtu=1500):
+    def __init__(self, prefix, extra_clients=0, wired=False, mtu=1500, queues=1):
         self.name = name = f"{prefix}-{os.getpid()}"
         self.server = Namespace(self, name + "-server")
         self.client = Namespace(self, name + "-client")
         self.middle = Namespace(self, name + "-wire") if wired else None
         self._mtu = str(mtu)
+        self._queues = [] if queues == 1 else ["numrxqueues", str(queues), "numtxqueues",
+                                               str(queues)]
         self._namespaces = [self.server, self.client, *([self.middle] if wired else [])]
         self.processes = []
         self._logs = 0
@@ -319,8 +321,8 @@ class Lab:
         for namespace in self._namespaces:
             self._create(namespace)
         if self.middle is None:
-            self.server.ip("link", "add", SERVER_DEV, "type", "veth", "peer", "name", CLIENT_DEV,
-                           "netns", self.client.name)
+            self.server.ip("link", "add", SERVER_DEV, *self._queues, "type", "veth", "peer",
+                           "name", CLIENT_DEV, *self._queues, "netns", self.client.name)
         else:
             self._build_middle()
         ends = ((self.server, SERVER_DEV, SERVER, SERVER6),

@@ -8,23 +8,12 @@ import struct
 import harness
 from harness import (CLIENT, CLIENT6, CLIENT_DEV, SERVER, SERVER6, case, check, need_engine,
                      wait_for)
+from raw_peer import checksum
 
 PORT = 7005
 ETHERNET = 14
 MORE = 0x2000  # of the IPv4 header
 EVIL = b"evil" * 50
-
-
-def words_sum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xffff) + (total >> 16)
-    return total
-
-
-def checksum(data):
-    return 0xffff - words_sum(data)
 
 
 class Injector:

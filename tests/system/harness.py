@@ -18,8 +18,8 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 from netns import (  # noqa: E402,F401
-    CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError, Wire,
-    client_program, cpu_seconds, end_on_signals, own_losses, wait_for)
+    BUILD, CLIENT, CLIENT6, CLIENT_DEV, FLEXTOE, SERVER, SERVER6, SERVER_DEV, Engine, Lab, LabError,
+    Wire, client_program, cpu_seconds, end_on_signals, own_losses, wait_for)
 
 KERNEL = "--kernel" in sys.argv
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
@@ -66,8 +66,8 @@ class Bed:
     """A lab with an engine (none with --kernel) and the programs of one case. A wired one joins
     its sides only while there is a wire()."""
 
-    def __init__(self, run_arguments=(), extra_clients=0, wired=False, mtu=1500):
-        self.lab = Lab("toe-test", extra_clients, wired, mtu)
+    def __init__(self, run_arguments=(), extra_clients=0, wired=False, mtu=1500, queues=1):
+        self.lab = Lab("toe-test", extra_clients, wired, mtu, queues)
         self.server = self.lab.server
         self.client = self.lab.client
         self.engine = None
@@ -229,6 +229,22 @@ def seconds_until_end(connections, limit=LIVENESS):
                 check(connection.recv(1) == b"", "unexpected bytes")
             left.remove(connection)
     return time.monotonic() - started
+
+
+def side_behind(bed, near, four, six, mtu=1500):
+    """A namespace behind `near`, which becomes a router: addresses `four`.2 and `six`::2, the
+    router's end .1 and ::1; `mtu` of the link between."""
+    far = bed.lab.add_namespace("far")
+    near.ip("link", "add", "mid0", "type", "veth", "peer", "name", "far0", "netns", far.name)
+    for namespace, device, host in ((near, "mid0", 1), (far, "far0", 2)):
+        namespace.ip("addr", "add", f"{four}.{host}/24", "dev", device)
+        namespace.ip("addr", "add", f"{six}::{host}/64", "dev", device, "nodad")
+        namespace.ip("link", "set", device, "mtu", str(mtu), "up")
+    for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        near.run(["sh", "-c", f"echo 1 >/proc/sys/net/{name}"])
+    far.ip("route", "add", "default", "via", f"{four}.1")
+    far.ip("-6", "route", "add", "default", "via", f"{six}::1")
+    return far
 
 
 def write_script(bed, name, text):

@@ -8,27 +8,18 @@ import tempfile
 
 import harness
 from harness import (CLIENT, CLIENT6, SERVER, SERVER6, SERVER_DEV, case, check, client_program,
-                     need_engine)
+                     need_engine, side_behind)
 
 PORT = 7003
-FAR, FAR6 = "10.78.0.2", "fd78::2"
 SMALL = 1280
 
 
 def far_side(bed):
     """A namespace behind the client side, which becomes a router; the link between has SMALL."""
-    far, router = bed.lab.add_namespace("far"), bed.client
-    router.ip("link", "add", "mid0", "type", "veth", "peer", "name", "far0", "netns", far.name)
-    for namespace, device, four, six in ((router, "mid0", "10.78.0.1", "fd78::1"),
-                                         (far, "far0", FAR, FAR6)):
-        namespace.ip("addr", "add", four + "/24", "dev", device)
-        namespace.ip("addr", "add", six + "/64", "dev", device, "nodad")
-        namespace.ip("link", "set", device, "mtu", str(SMALL), "up")
-    for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-        router.run(["sh", "-c", f"echo 1 >/proc/sys/net/{name}"])
+    far = side_behind(bed, bed.client, "10.78.0", "fd78", SMALL)
     # The far side does not know how small its link is for others: it offers the usual MSS.
-    far.ip("route", "add", "default", "via", "10.78.0.1", "advmss", "1460")
-    far.ip("-6", "route", "add", "default", "via", "fd78::1", "advmss", "1440")
+    far.ip("route", "replace", "default", "via", "10.78.0.1", "advmss", "1460")
+    far.ip("-6", "route", "replace", "default", "via", "fd78::1", "advmss", "1440")
     bed.server.ip("route", "add", "10.78.0.0/24", "via", CLIENT, "dev", SERVER_DEV)
     bed.server.ip("-6", "route", "add", "fd78::/64", "via", CLIENT6, "dev", SERVER_DEV)
     return far
