@@ -19,7 +19,7 @@
 
 namespace toe::control {
 
-inline constexpr std::uint32_t kMaxAttempts = 16384;  ///< half-open connections, both directions
+inline constexpr std::uint32_t kMaxAttempts = 16384;    ///< half-open connections, both directions
 inline constexpr std::uint32_t kSparedAttempts = 1024;  ///< a flood of SYNs leaves these
 inline constexpr std::uint32_t kMaxClients = 4096;
 inline constexpr std::uint32_t kMaxMembers = 256;           ///< sockets (cookies) of one listener
