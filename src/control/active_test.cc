@@ -218,6 +218,15 @@ class ManyConnections : public ActiveTest {
     return world.replies.size() == before ? MessageType{} : last_reply().type();
   }
 
+  /// The peer refuses the connection whose SYN was sent as the n-th: its port serves the other
+  /// remote end only.
+  void refuse(std::size_t n) {
+    const wire::TcpSegment syn = world.sent.at(n);
+    auto h = from_peer(syn.dst_port, wire::kRst | wire::kAck, 0, syn.seq + 1);
+    h.dst_port = syn.src_port;
+    receive(h);
+  }
+
   std::uint16_t given = 0;
 };
 
@@ -234,6 +243,12 @@ TEST_F(ManyConnections, EveryPortServesEveryRemoteEndOnce) {
   for (const std::uint16_t remote : kRemotePorts) {
     ASSERT_EQ(connect(cookie++, remote), MessageType::kRefused);
     EXPECT_EQ(last_reply().as<shm::Refused>().error, EADDRNOTAVAIL);
+  }
+  for (std::size_t n = 7; n < kPorts; n += 40) {
+    const wire::TcpSegment before = world.sent.at(n);
+    refuse(n);
+    ASSERT_EQ(connect(cookie++, before.dst_port), MessageType::kConnecting) << n;
+    EXPECT_EQ(last_sent().src_port, before.src_port);
   }
 }
 

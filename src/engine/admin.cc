@@ -264,16 +264,24 @@ void Admin::drain(std::uint16_t port) {
   if (!drain_asked_) drain_some();
 }
 
-/// One list serves all ports that wait for one.
+/// One list serves all ports that wait for one. A second finds what was begun during the first: SYNs
+/// came in until the port was drained.
 void Admin::drain_some() {
   drain_asked_ = true;
   with_connections([this, ports = std::exchange(to_drain_, {})](const auto* ours) {
-    for (const std::uint16_t port : ports) {
-      if (ours != nullptr) links_.listeners.drain(port, *ours);
-    }
-    drain_asked_ = false;
-    if (!to_drain_.empty()) drain_some();
+    drain_those(ports, ours);
+    with_connections([this, ports](const auto* later) {
+      drain_those(ports, later);
+      drain_asked_ = false;
+      if (!to_drain_.empty()) drain_some();
+    });
   });
+}
+
+void Admin::drain_those(const std::set<std::uint16_t>& ports,
+                        const std::vector<port::FourTuple>* ours) {
+  if (ours == nullptr) return;
+  for (const std::uint16_t port : ports) links_.listeners.drain(port, *ours);
 }
 
 void Admin::hold_port(const IpAddr& local) {

@@ -83,6 +83,7 @@ class Admin {
   void with_connections(std::function<void(const std::vector<port::FourTuple>*)> done);
   void drain(std::uint16_t port);
   void drain_some();
+  void drain_those(const std::set<std::uint16_t>& ports, const std::vector<port::FourTuple>* ours);
   void hold_port(const IpAddr& local);
   void on_icmp(const wire::IcmpReport& report);
   void on_net_event(const net::NetEvent& event);

@@ -24,7 +24,7 @@ namespace toe::engine {
 namespace {
 
 constexpr char kTitle[] = "flextoe-guard";
-constexpr int kStartPolls = 2000;  ///< milliseconds the engine waits for the guardian to be ready
+constexpr int kStartPolls = 10'000;  ///< milliseconds the engine waits for the guardian to be ready
 
 Error failure(const char* what) {
   const int code = errno;

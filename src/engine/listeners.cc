@@ -249,7 +249,8 @@ std::uint16_t Listeners::close(std::uint64_t cookie) {
 
 void Listeners::drain(std::uint16_t port, std::span<const port::FourTuple> ours) {
   for (const IpAddr& address : local_) {
-    if (!owned(address, port) || served(address, port)) continue;
+    const auto index = steering_.address_index(address);
+    if (!index || served(address, port)) continue;
     std::vector<port::FourTuple> kept;
     bool complete = true;
     for (const port::FourTuple& tuple : ours) {
@@ -258,12 +259,16 @@ void Listeners::drain(std::uint16_t port, std::span<const port::FourTuple> ours)
       kept.push_back(tuple);
     }
     if (!complete) continue;  // no room: the port stays ours until its last connection ends
-    const std::uint32_t index = *steering_.address_index(address);
-    steering_.mark(index, port, port::kExcept);
-    steering_.unmark(index, port, port::kOwned);
-    if (kept.empty()) continue;
+    if (kept.empty()) {
+      steering_.unmark(*index, port, port::kOwned);
+      continue;
+    }
+    steering_.mark(*index, port, port::kExcept);
+    steering_.unmark(*index, port, port::kOwned);
     std::vector<port::FourTuple>& all = drained_[port];
     all.insert(all.end(), kept.begin(), kept.end());
+    std::sort(all.begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
   }
 }
 

@@ -44,7 +44,8 @@ class Listeners {
   /// port; 0 if unknown.
   std::uint16_t close(std::uint64_t cookie);
   /// New connections to the port's addresses that no listener of ours serves any more are the
-  /// kernel's again; only `ours` stay with the engine.
+  /// kernel's again; only `ours` stay with the engine. Again, with what was begun meanwhile: those
+  /// stay as well.
   void drain(std::uint16_t port, std::span<const port::FourTuple> ours);
   /// Nothing uses the port any more.
   void release(const IpAddr& local, std::uint16_t port);

@@ -127,6 +127,21 @@ TEST_F(ListenersTest, EndedConnectionsOfADrainedPortAreForgotten) {
   EXPECT_TRUE(listeners_->draining().empty());
 }
 
+TEST_F(ListenersTest, ConnectionsBegunWhileAPortWasDrainedStayTheEngines) {
+  UniqueFd socket = listen_on(kAnyFour);
+  const std::uint64_t cookie = show(socket);
+  socket.reset();
+  close_and_drain(cookie, {});
+  EXPECT_EQ(state(kFour), 0u);
+  const std::vector later{connection(kFour, kPeerFour, 1000)};
+  listeners_->drain(kPort, later);
+  listeners_->drain(kPort, later);
+  EXPECT_EQ(state(kFour), port::kExcept);
+  EXPECT_EQ(steering_->exceptions(), 1u);
+  listeners_->tidy_drained(kPort, {});
+  EXPECT_EQ(steering_->exceptions(), 0u);
+}
+
 TEST_F(ListenersTest, OneWildcardsReleaseLeavesTheOthersConnections) {
   UniqueFd four = listen_on(kAnyFour), six = listen_on(kAnySix, {.v6_only = true});
   const std::uint64_t cookie_four = show(four), cookie_six = show(six);
