@@ -22,7 +22,13 @@ def run(*argv, seconds=900):
 def needed_by(package):
     """The packages that it depends on: with them in the root, dpkg alone can install it."""
     depends = run("dpkg-deb", "--field", package, "Depends").strip()
-    return [word.split()[0] for word in depends.split(",")]
+    real = {}  # debootstrap knows no names that other packages provide
+    for line in run("dpkg-query", "-W", "-f", "${Package}|${Provides}\n").splitlines():
+        name, provided = line.split("|", 1)
+        for word in filter(str.strip, provided.split(",")):
+            real.setdefault(word.split()[0], name)
+    names = [word.split()[0] for word in depends.split(",")]
+    return [real.get(name, name) for name in names]
 
 
 @contextlib.contextmanager
