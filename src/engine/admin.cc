@@ -264,8 +264,8 @@ void Admin::drain(std::uint16_t port) {
   if (!drain_asked_) drain_some();
 }
 
-/// One list serves all ports that wait for one. A second finds what was begun during the first: SYNs
-/// came in until the port was drained.
+/// One list serves all ports that wait for one. A second finds what was begun during the first:
+/// SYNs came in until the port was drained.
 void Admin::drain_some() {
   drain_asked_ = true;
   with_connections([this, ports = std::exchange(to_drain_, {})](const auto* ours) {
