@@ -117,7 +117,8 @@ for line in control.makefile():
 
 
 class Agent:
-    def __init__(self, bed, offload):
+    def __init__(self, bed, offload, wrap=(), strict=True):
+        """`wrap`: words in front of its command, such as setpriv's."""
         self.bed = bed
         self.transcript = []
         path = os.path.join(bed.lab.directory, f"agent-{offload}.sock")
@@ -127,8 +128,11 @@ class Agent:
         listener.bind(path)
         listener.listen()
         listener.settimeout(LIMIT)
+        os.chmod(path, 0o666)
         argv = [PYTHON, "-u", write_script(bed, "agent.py", PROGRAM), path]
-        self.process = bed.server.start(bed.under_engine(argv) if offload else argv)
+        if offload:
+            argv = bed.under_engine(argv, strict)
+        self.process = bed.server.start([*wrap, *argv])
         self.control, _ = listener.accept()
         listener.close()
         self.control.settimeout(60)
