@@ -54,6 +54,11 @@ Status Admin::prepare(UniqueFd control_socket) {
     Status status = watch(links_.metrics->asked_fd());
     if (!status.ok()) return status;
   }
+  if (links_.filter != nullptr && links_.filter->fd() >= 0) {
+    Status status = watch(links_.filter->fd());
+    if (!status.ok()) return status;
+    look_at_filter_at_ = Time{};  // rules may have come since the look before the start
+  }
   return links_.icmp.fd6() < 0 ? Status(Done{}) : watch(links_.icmp.fd6());
 }
 
@@ -80,8 +85,8 @@ int Admin::run() {
 
 int Admin::timeout_ms(Time now) const {
   if (links_.verbs.waiting()) return 1;
-  const Time next = std::min(
-      {links_.destinations.next_deadline(), links_.heartbeat.next_deadline(), resume_at_, end_at_});
+  const Time next = std::min({links_.destinations.next_deadline(), links_.heartbeat.next_deadline(),
+                              resume_at_, look_at_filter_at_, end_at_});
   if (next == Time::never()) return 1000;
   return static_cast<int>(std::clamp<std::int64_t>((next - now).ns / 1'000'000 + 1, 0, 1000));
 }
@@ -101,6 +106,8 @@ void Admin::turn(const std::vector<int>& ready) {
       links_.metrics->take_question();
       links_.verbs.exposition(
           [this](std::string text) { links_.metrics->answer(std::move(text)); });
+    } else if (links_.filter != nullptr && fd == links_.filter->fd()) {
+      on_filter_change();
     } else if (fd != links_.bridge.notes.event_fd() && links_.bridge.orders.flush()) {
       read_client(fd);  // not while orders wait: programs have to wait as well
     }
@@ -108,6 +115,7 @@ void Admin::turn(const std::vector<int>& ready) {
   const Time now = clock_now();
   links_.destinations.poll(now);
   if (now >= resume_at_) resume_clients(now);
+  if (now >= look_at_filter_at_) look_at_filter();
   look_after_ports(now);
   links_.verbs.poll(links_.clients);
   links_.heartbeat.poll(now);
@@ -131,6 +139,28 @@ void Admin::resume_clients(Time now) {
     if (links_.clients.all().contains(fd)) (void)watch(fd);
   }
   resume_at_ = paused_.empty() ? Time::never() : now + kPause;
+}
+
+void Admin::on_filter_change() {
+  links_.filter->drain();
+  if (look_at_filter_at_ == Time::never()) look_at_filter_at_ = clock_now() + kFilterPause;
+}
+
+/// What is offloaded already stays so: ending it would cut connections that the rules may allow.
+void Admin::look_at_filter() {
+  look_at_filter_at_ = Time::never();
+  Result<std::string> found = net::find_input_filter();
+  if (!found.ok() || found.value().empty() == filter_.empty()) return;
+  filter_ = found.value();
+  links_.clients.set_filtered(!filter_.empty());
+  if (filter_.empty()) {
+    spdlog::info("no packet filter is in the way any more: new sockets are offloaded again");
+  } else {
+    spdlog::warn(
+        "packet filter '{}' has come: new sockets stay with the kernel, but what is offloaded "
+        "already does not pass it; end those programs, or the engine, if it must",
+        filter_);
+  }
 }
 
 void Admin::accept_all() {

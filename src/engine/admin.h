@@ -21,6 +21,7 @@
 #include "engine/metrics.h"
 #include "engine/net/events.h"
 #include "engine/net/icmp.h"
+#include "engine/net/netfilter.h"
 #include "engine/verbs.h"
 #include "engine/worker.h"
 
@@ -38,7 +39,8 @@ struct AdminLinks {
   Verbs& verbs;
   net::NetEvents& events;
   net::IcmpSockets& icmp;
-  port::Device& device;  ///< its MTU: as far as it is usable
+  net::FilterWatch* filter;  ///< nullptr: packet filters are ignored
+  port::Device& device;      ///< its MTU: as far as it is usable
   const port::PortCaps& port;
   ServiceManager& manager;
   Heartbeat& heartbeat;
@@ -60,6 +62,8 @@ class Admin {
   /// How long the programs of a user that asks too much are not read, and how many go on at once.
   static constexpr Nanos kPause = millis(10);
   static constexpr std::size_t kResumedPerTurn = 64;
+  /// Packet filter rules often change many at a time: they are looked at this much later.
+  static constexpr Nanos kFilterPause = millis(200);
 
   explicit Admin(const AdminLinks& links) : links_(links), link_mtu_(links.port.mtu) {}
 
@@ -93,6 +97,8 @@ class Admin {
   void reread_addresses();
   void read_client(int fd);
   void resume_clients(Time now);
+  void on_filter_change();
+  void look_at_filter();
   void stop();
   void fail(std::string why);
 
@@ -108,6 +114,8 @@ class Admin {
   Time drained_at_;
   std::set<std::uint16_t> to_drain_;  ///< wait for the next list of connections
   bool drain_asked_ = false;          ///< one is on its way
+  Time look_at_filter_at_ = Time::never();
+  std::string filter_;  ///< in the way of what is new; empty: none
   Time icmp_second_;
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;

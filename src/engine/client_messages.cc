@@ -129,6 +129,10 @@ const char* Clients::on_hello(Client& client, const shm::Hello& message) {
 
 const char* Clients::on_listen(Client& client, const shm::Listen& message, Fds& fds) {
   const std::uint64_t tag = message.header.tag;
+  if (filtered_) {
+    refuse(client, tag, KernelReason::kNetfilter, 0);
+    return nullptr;
+  }
   Result<net::ListenerProof> proof =
       net::check_listener(fds[0].get(), links_.netns_cookie, links_.listeners.addresses());
   if (!proof.ok()) {
@@ -149,16 +153,14 @@ const char* Clients::on_listen(Client& client, const shm::Listen& message, Fds& 
 
 const char* Clients::on_connect(Client& client, const shm::Connect& message, const Fds& fds) {
   const std::uint64_t tag = message.header.tag;
+  if (filtered_) {
+    refuse(client, tag, KernelReason::kNetfilter, 0);
+    return nullptr;
+  }
   Result<net::SocketFacts> facts =
       net::check_connector(fds[0].get(), links_.netns_cookie, links_.listeners.addresses());
   if (!facts.ok()) {
     refuse(client, tag, reason_of(facts.error().code), 0);
-    return nullptr;
-  }
-  const IpAddr& local = facts.value().address;
-  const auto ours = links_.listeners.addresses();
-  if (!local.is_any() && std::find(ours.begin(), ours.end(), local) == ours.end()) {
-    refuse(client, tag, KernelReason::kNotOurAddress, 0);
     return nullptr;
   }
   control::Request request = request_of(Kind::kConnect, client, tag);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -183,18 +184,7 @@ void Clients::share_segment(Client& client, SegmentId id) {
 
 void Clients::on_note(const Note& note) {
   if (note.kind == Note::Kind::kReply) return on_reply(note);
-  if (note.kind == Note::Kind::kFreeSegment) {
-    for (auto& [socket, client] : clients_) {
-      client.segments.erase(note.segment);
-      client.own_segments.erase(note.segment);
-    }
-    links_.segments.remove(note.segment);
-    const auto owner = segment_users_.find(note.segment);
-    if (owner == segment_users_.end()) return;
-    users_.give_back(owner->second, Share::kSegments);
-    segment_users_.erase(owner);
-    return;
-  }
+  if (note.kind == Note::Kind::kFreeSegment) return on_free_segment(note.segment);
   if (note.kind == Note::Kind::kReturnPages) {
     links_.segments.return_pages(note.segment, note.ring);
     control::Request done;
@@ -208,11 +198,28 @@ void Clients::on_note(const Note& note) {
   if (note.kind == Note::Kind::kShareSegment) {
     share_segment(*client, note.segment);
   } else if (note.kind == Note::Kind::kWantSegment) {
-    if (!give_segment(*client, control::Request::Kind::kSegment)) {
-      disconnect(*client, "it needs more segments than one program may have");
-    }
+    // Without one it goes on with what it has: its further sockets stay with the kernel.
+    if (!give_segment(*client, control::Request::Kind::kSegment)) wanting_.insert(note.client);
   } else if (note.kind == Note::Kind::kDropClient) {
     disconnect(*client, note.reason);
+  }
+}
+
+void Clients::on_free_segment(SegmentId id) {
+  for (auto& [socket, client] : clients_) {
+    client.segments.erase(id);
+    client.own_segments.erase(id);
+  }
+  links_.segments.remove(id);
+  const auto owner = segment_users_.find(id);
+  if (owner != segment_users_.end()) {
+    users_.give_back(owner->second, Share::kSegments);
+    segment_users_.erase(owner);
+  }
+  for (const ClientId wanting : std::exchange(wanting_, {})) {
+    Client* client = find(wanting);
+    const bool given = client == nullptr || give_segment(*client, control::Request::Kind::kSegment);
+    if (!given) wanting_.insert(wanting);
   }
 }
 

@@ -81,6 +81,9 @@ class Clients {
   Client* find(ClientId id);
   const std::map<int, Client>& all() const { return clients_; }
   const Users& users() const { return users_; }
+  /// From now on nothing more is offloaded, or it is again: packet filter rules are there that
+  /// would not see it.
+  void set_filtered(bool filtered) { filtered_ = filtered; }
 
  private:
   /// A question passed to control, whose answer this side must see too.
@@ -109,6 +112,7 @@ class Clients {
   /// False: none can be given. The client may be gone afterwards.
   bool give_segment(Client& client, control::Request::Kind kind);
   void share_segment(Client& client, SegmentId id);
+  void on_free_segment(SegmentId id);
   const char* ask(Client& client, const control::Request& request);
   const char* ask_pending(Client& client, const control::Request& request, const Pending& pending);
   void refuse(Client& client, std::uint64_t tag, shm::KernelReason reason, int error);
@@ -124,9 +128,11 @@ class Clients {
   std::map<std::pair<ClientId, std::uint64_t>, Pending> pending_;
   Users users_;
   std::map<SegmentId, std::uint32_t> segment_users_;
+  std::set<ClientId> wanting_;  ///< a further segment, when there is one
   BellNumbers bell_numbers_;
   LogLimiter limiter_;
   std::uint32_t next_id_ = 0;
+  bool filtered_ = false;
 };
 
 }  // namespace toe::engine

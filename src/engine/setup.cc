@@ -257,6 +257,11 @@ void Engine::give_route(const control::RouteKey& key, const control::Route& rout
   bridge_->send(request);
 }
 
+Status Engine::watch_filter() {
+  return settings_.on("ignore-netfilter") ? Status(Done{})
+                                          : take(net::FilterWatch::open(), filter_);
+}
+
 Status Engine::make_admin() {
   std::optional<net::RouteLookup> lookup;
   std::optional<net::Neighbours> neighbours;
@@ -267,6 +272,7 @@ Status Engine::make_admin() {
                            [&] { return take(net::Neighbours::open(), neighbours); },
                            [&] { return take(net::NetEvents::open(), events_); },
                            [&] { return take(net::IcmpSockets::open(), icmp_); },
+                           [&] { return watch_filter(); },
                            [&] { return take(open_control_socket(socket_path_, access), socket); });
   if (!status.ok()) return status;
   socket_made_ = true;
@@ -284,8 +290,8 @@ Status Engine::make_admin() {
                      verbs_->ask(*clients_, client, message);
                    });
   admin_.emplace(AdminLinks{*bridge_, *worker_, guardian_, *steering_, *listeners_, *destinations_,
-                            *clients_, *verbs_, *events_, *icmp_, device_, port_->caps(), manager_,
-                            *heartbeat_, metrics_.get()});
+                            *clients_, *verbs_, *events_, *icmp_, filter_ ? &*filter_ : nullptr,
+                            device_, port_->caps(), manager_, *heartbeat_, metrics_.get()});
   block_signals();
   return admin_->prepare(std::move(socket));
 }

@@ -38,6 +38,7 @@ class Engine {
   Status steer();
   Status make_core();
   Status make_admin();
+  Status watch_filter();
   bool restricted() const;
   Status confine(ThreadRole role) const;
   Status start_threads();
@@ -78,6 +79,7 @@ class Engine {
   std::optional<Clients> clients_;
   std::optional<net::NetEvents> events_;
   std::optional<net::IcmpSockets> icmp_;
+  std::optional<net::FilterWatch> filter_;
   std::unique_ptr<Worker> worker_;
   std::optional<Admin> admin_;
   bool socket_made_ = false;

@@ -121,6 +121,32 @@ def packet_filter(bed):
 
 
 @case
+def packet_filter_comes_later(bed):
+    """What is offloaded stays; new sockets are the kernel's until the chain is gone."""
+    need_engine()
+    if shutil.which("nft") is None:
+        raise Skipped("nftables is not installed")
+    bed.serve(echo_server("level", "0.0.0.0:7001"), 7001)
+    bed.server.run(["nft", "add table inet late; add chain inet late in "
+                    "{ type filter hook input priority 0; }"])
+    harness.wait_for(lambda: "late/in" in bed.engine.process.output(), 10, "a line in the log")
+    with bed.engine_opens():
+        bed.load("echoload", "--server", f"{SERVER}:7001", "-n", "100")
+    second = bed.server.start([FLEXTOE, "exec", "--", *echo_server("level", "0.0.0.0:7002")])
+    bed.server.wait_listening(second, 7002)
+    check(not bed.owns(7002), "a port was taken past the filter")
+    [reasons] = [p["reasons"] for p in bed.engine.ask("status")["processes"]
+                 if p["pid"] == second.pid]
+    check(reasons.get("netfilter", 0) > 0, f"status hides the reason: {reasons}")
+    second.stop()
+    bed.server.run(["nft", "delete table inet late"])
+    harness.wait_for(lambda: "offloaded again" in bed.engine.process.output(), 10, "the other line")
+    bed.serve(echo_server("level", "0.0.0.0:7002"), 7002)
+    with bed.engine_opens():
+        bed.load("echoload", "--server", f"{SERVER}:7002", "-n", "100")
+
+
+@case
 def exec_statuses(bed):
     """exec replaces itself: same pid, the program's own exit status."""
     need_engine()

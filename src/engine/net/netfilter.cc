@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <optional>
+#include <utility>
 
 #include "engine/net/netlink.h"
 
@@ -89,6 +89,22 @@ Result<std::string> find_input_filter() {
   auto chain = find_nft_chain();
   if (!chain.ok() || !chain.value().empty()) return chain;
   return find_legacy_table();
+}
+
+Result<FilterWatch> FilterWatch::open() {
+  FilterWatch watch;
+  auto netlink = Netlink::open(NETLINK_NETFILTER, {NFNLGRP_NFTABLES});
+  if (netlink.ok()) {
+    watch.netlink_.emplace(std::move(netlink.value()));
+  } else if (!is_absent(netlink.error().code)) {
+    return netlink.error();
+  }
+  return watch;
+}
+
+void FilterWatch::drain() {
+  constexpr int kDatagrams = 64;  // then others have their turn
+  (void)netlink_->drain(kDatagrams, [](const nlmsghdr&) {});
 }
 
 }  // namespace toe::engine::net
