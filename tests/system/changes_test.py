@@ -29,6 +29,18 @@ def all_echo(connections, data=BYTES):
         echo_once(connection, data)
 
 
+def send_meanwhile(connections):
+    """Bytes that arrive only when go_on() is called, if then."""
+    for connection in connections:
+        connection.sendall(BYTES[:1000])
+
+
+def go_on(connections):
+    for connection in connections:
+        check(harness.receive_exactly(connection, 1000) == BYTES[:1000], "the echo differs")
+    all_echo(connections)
+
+
 def set_mac(namespace, device, mac):
     namespace.ip("link", "set", "dev", device, "address", mac)
 
@@ -167,13 +179,10 @@ def carrier_lost_and_back(bed):
     connections = both(bed)
     all_echo(connections)
     bed.client.ip("link", "set", CLIENT_DEV, "down")
-    for connection in connections:
-        connection.sendall(BYTES[:1000])
+    send_meanwhile(connections)
     time.sleep(1)
     bed.client.ip("link", "set", CLIENT_DEV, "up")
-    for connection in connections:
-        check(harness.receive_exactly(connection, 1000) == BYTES[:1000], "the echo differs")
-    all_echo(connections)
+    go_on(connections)
     all_echo(both(bed))
 
 
@@ -185,13 +194,10 @@ def device_down_and_up(bed):
     all_echo(connections)
     bed.server.ip("link", "set", SERVER_DEV, "down")
     time.sleep(0.5)
-    for connection in connections:
-        connection.sendall(BYTES[:1000])
+    send_meanwhile(connections)
     bed.server.ip("link", "set", SERVER_DEV, "up")
     bed.server.ip("addr", "add", SERVER6 + "/64", "dev", SERVER_DEV, "nodad")
-    for connection in connections:
-        check(harness.receive_exactly(connection, 1000) == BYTES[:1000], "the echo differs")
-    all_echo(connections)
+    go_on(connections)
     with bed.engine_opens():
         all_echo(both(bed))
 
@@ -206,9 +212,8 @@ def device_renamed(bed):
     bed.server.ip("addr", "add", SERVER6 + "/64", "dev", "other0", "nodad")
     bed.server.ip("link", "set", "other0", "up")
     all_echo(connections)
-    said = [line for line in bed.engine.process.output().splitlines() if "other0" in line]
-    check(any("srv0 is now called other0" in line for line in said), f"said: {said}")
-    check(bed.engine.ask("status")["dev"] == "other0", bed.engine.ask("status")["dev"])
+    wait_for(lambda: bed.engine.ask("status")["dev"] == "other0", 5, "the new name")
+    check("srv0 is now called other0" in bed.engine.process.output(), "nothing was said")
     with bed.engine_opens():
         all_echo(both(bed))
 
@@ -252,25 +257,61 @@ def frames_from(raw, address, seconds):
     return count
 
 
+TICKER = """
+import socket, sys, time
+c, _ = socket.create_server((sys.argv[1], int(sys.argv[2]))).accept()
+c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for tick in range(600):
+    c.sendall(b"%06d" % tick)
+    time.sleep(0.05)
+"""
+
+
+class Ticker:
+    """A connection on which a program of the server side sends numbers, twenty in a second."""
+
+    def __init__(self, bed):
+        script = harness.write_script(bed, "ticker.py", TICKER)
+        self.bed = bed
+        self.program = bed.serve([harness.PYTHON, script, SERVER, str(PORT + 4)], PORT + 4)
+        self.connection = bed.connect(PORT + 4, SERVER, 30)
+        self.raw, self.seen = client_frames(bed), 0
+        self.listen()
+
+    def listen(self, ticks=10):
+        """The next numbers come, without a gap."""
+        for _ in range(ticks):
+            number = harness.receive_exactly(self.connection, 6)
+            check(number == b"%06d" % self.seen, f"{number} instead of {self.seen}")
+            self.seen += 1
+
+    def falls_silent(self):
+        """Although the program sends on, no frame leaves any more."""
+        wait_for(lambda: frames_from(self.raw, SERVER, 1) == 0, 10, "silence")
+        if self.bed.engine is not None:
+            check(self.bed.engine.ask("stats")["drops"]["mute"] > 0, "nothing was held back")
+
+    def end(self):
+        self.connection.close()
+        self.program.stop()
+
+
 @case
 def address_removed_and_back(bed):
     """Connections outlive their address; without it nothing of theirs is sent."""
     serve(bed)
+    ticker = Ticker(bed)
     connections = both(bed)
     all_echo(connections)
     for address, length in ((SERVER, "/16"), (SERVER6, "/64")):
         bed.server.ip("addr", "del", address + length, "dev", SERVER_DEV)
-    if bed.engine is not None:
-        time.sleep(0.3)  # events are followed, not foreseen
-    for connection in connections:
-        connection.sendall(BYTES[:1000])
-    raw = client_frames(bed)
-    check(frames_from(raw, SERVER, 1) == 0, "frames from an address that is not there")
+    send_meanwhile(connections)
+    ticker.falls_silent()
     bed.server.ip("addr", "add", SERVER + "/16", "dev", SERVER_DEV)
     bed.server.ip("addr", "add", SERVER6 + "/64", "dev", SERVER_DEV, "nodad")
-    for connection in connections:
-        check(harness.receive_exactly(connection, 1000) == BYTES[:1000], "the echo differs")
-    all_echo(connections)
+    go_on(connections)
+    ticker.listen(30)
+    ticker.end()
     with bed.engine_opens():
         all_echo(both(bed))
 
@@ -306,7 +347,7 @@ def owned_connects(bed, address):
 
 # --- Routes and rules
 
-def mss_by_local(bed, ports=(PORT,)):
+def mss_by_local(bed):
     """{(local address, port): MSS} of the engine's connections."""
     return {tuple(row["local"].rsplit(":", 1)): row["mss"]
             for row in bed.engine.ask("conns")["conns"] if row["state"] == "ESTAB"}
@@ -375,29 +416,22 @@ socket.create_connection(("{CLIENT}", {PORT + 3}), 10).recv(1)
         return bed.engine.counter("active_opens") - before
     check(connects() == 1, "the first connection was the kernel's")
     bed.server.ip("route", "add", CLIENT + "/32", "via", "10.78.0.2", "dev", "srv1")
-    time.sleep(0.5)  # changes of routes are looked up a moment later
-    check(connects() == 0, "a connection by another device was the engine's")
+    wait_for(lambda: connects() == 0, 10, "new connections to be the kernel's")
     echo_once(connection, BYTES)
     bed.server.ip("route", "del", CLIENT + "/32")
-    time.sleep(0.5)
-    check(connects() == 1, "the route is back, and the connection was the kernel's")
+    wait_for(lambda: connects() == 1, 10, "new connections to be the engine's again")
     echo_once(connection, BYTES)
 
 
 @case
 def route_withdrawn(bed):
     """Without a route nothing leaves; with it connections go on."""
-    serve(bed)
-    connection = bed.connect(PORT, SERVER, 30)
-    echo_once(connection, BYTES)
+    ticker = Ticker(bed)
     bed.server.ip("route", "add", "unreachable", CLIENT + "/32")
-    time.sleep(0.5)
-    raw = client_frames(bed)
-    connection.sendall(BYTES[:1000])
-    check(frames_from(raw, SERVER, 1) == 0, "frames without a route")
+    ticker.falls_silent()
     bed.server.ip("route", "del", "unreachable", CLIENT + "/32")
-    check(harness.receive_exactly(connection, 1000) == BYTES[:1000], "the echo differs")
-    echo_once(connection, BYTES)
+    ticker.listen(30)
+    ticker.end()
 
 
 # --- The device as part of something larger

@@ -91,7 +91,7 @@ def ipv6_extension_headers(bed):
                             ([(DESTINATION, PADDING)] * 9, "steering_headers")):
         peer = RawPeer(bed, PORT, six=True, between=between)
         check(not peer.connect(1), f"an answer to {reason}")
-        check(bed.engine.ask("stats")["drops"][reason] == 1, f"{reason} was not counted")
+        wait_for(lambda: bed.engine.ask("stats")["drops"][reason] == 1, 5, reason)
 
 
 @bed_options(queues=4)
