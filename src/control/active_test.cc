@@ -208,7 +208,9 @@ class ManyConnections : public ActiveTest {
     auto r = connect_request(1, cookie);
     r.remote_port = remote_port;
     const std::size_t before = world.replies.size();
+    const std::size_t wanted = world.routes_wanted.size();
     request(r);
+    if (world.routes_wanted.size() > wanted) route(kPeer);
     while (world.replies.size() == before && world.ports_wanted > 0) {
       --world.ports_wanted;
       const bool more = given < kPorts;

@@ -97,6 +97,7 @@ TEST_F(HoldersTest, AForgedCookieIsInNobodyElsesWay) {
   const auto honest = establish(40002);
   accept(1, context(1, 1), honest, 9001);
   request(connect_request(1, 901));
+  route(kPeer);
   held_port(50000);
   EXPECT_EQ(last_reply().type(), MessageType::kConnecting);
   EXPECT_TRUE(world.dropped.empty()) << "a forged cookie ended the program that has the socket";
