@@ -142,15 +142,16 @@ bool reduce(Step& t) {
   return reduced;
 }
 
-/// The most that may leave in one burst where a window opens at once, as in the first round trip
-/// (RFC 6928).
-constexpr std::uint64_t kBurstSegments = 10;
+/// The most that may leave in one burst where the window opens at once: as in the first round trip
+/// (RFC 6928), or this part of the window.
+constexpr std::uint32_t kBurstSegments = 10;
+constexpr std::uint32_t kBurstPart = 4;
 
 /// `cwnd`, or less of it where too little is in flight: slow start, clocked by acknowledgements,
-/// leads there then (RFC 6582 section 3.2 step 3, RFC 4015 section 3.2 step 8).
+/// leads there then (RFC 6582 section 3.2 step 3).
 std::uint32_t without_burst(const ProtocolSlice& s, std::uint32_t cwnd) {
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(cwnd, flight(s) + kBurstSegments * s.mss));
+  const std::uint32_t burst = std::max(kBurstSegments * s.mss, cwnd / kBurstPart);
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(cwnd, flight(s) + burst));
 }
 
 void leave_recovery(Step& t) {
@@ -204,7 +205,7 @@ void undo(Step& t) {
     s.loss.rack.reordering = true;
     t.counters.reorderings.add();
   }
-  s.cc.ssthresh = std::max({s.cc.ssthresh, before.ssthresh, before.cwnd});
+  s.cc.ssthresh = std::max(s.cc.ssthresh, before.ssthresh);
   s.ca_state = CaState::kOpen;
   s.recover = s.snd_una;
   s.rexmit_end = 0;
@@ -217,7 +218,7 @@ void undo(Step& t) {
     board.unlose();
     note_board(s, board);
   }
-  s.cwnd = std::max(s.cwnd, without_burst(s, before.cwnd));
+  s.cwnd = std::max(s.cwnd, before.cwnd);
   t.out.events |= Outcome::kUndo;
 }
 

@@ -167,23 +167,5 @@ TEST(SackEdge, ARecoveryEndsWithoutABurst) {  // RFC 6582 section 3.2 step 3
   EXPECT_EQ(t.take_sent().size(), 20u) << "slow start, up to the threshold";
 }
 
-TEST(SackEdge, AnUndoneReductionGivesTheWindowBackWithoutABurst) {  // RFC 4015 section 3.2 step 8
-  LossScript t;
-  t.s.cwnd = 50'000;
-  t.write(50'000);
-  t.take_sent();
-  t.pass(millis(10));
-  t.recv({.sack = {{1000, 4000}}});
-  t.recv({.ack = 50'000});
-  t.take_sent();
-  ASSERT_EQ(t.s.cc.ssthresh, 35'009u);
-  t.write(300'000);
-  ASSERT_EQ(t.take_sent().size(), 10u);
-  t.recv({.ack = 50'000, .sack = {{0, 1000}}});
-  EXPECT_EQ(t.counters.undone_by_dsack.value(), 1u);
-  EXPECT_EQ(t.take_sent().size(), 10u);
-  EXPECT_GE(t.s.cc.ssthresh, 50'000u) << "slow start leads back";
-}
-
 }  // namespace
 }  // namespace toe::datapath
