@@ -95,7 +95,10 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
   // After a retransmission only the echoed timestamp tells which copy is acknowledged.
   if (s.timed_rtt || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0 || s.backoff == 0) return;
   const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + s.ts_offset;
-  take_coarse_rtt(s, millis(static_cast<std::int32_t>(now_ms - seg.tsecr)));
+  const Nanos rtt = millis(static_cast<std::int32_t>(now_ms - seg.tsecr));
+  // An echo from before the timeout: the first answer was lost, and what was waited for the second
+  // is no round trip.
+  if (t.now - rtt + millis(1) > s.first_rto) take_coarse_rtt(s, rtt);
 }
 
 void enter_recovery(Step& t) {
