@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Other MTUs than 1500: jumbo frames, both sides unlike, changes under traffic."""
+import contextlib
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from harness import (CLIENT, CLIENT6, CLIENT_DEV, SERVER, SERVER6, SERVER_DEV, b
 
 PORT = 7004
 MB = 1_000_000
+ENDLESS = 1_000_000 * MB
 TIMESTAMPS = 12
 HEADERS = {SERVER: 40, SERVER6: 60}
 
@@ -34,6 +36,16 @@ def finish_bulk(process, path, seconds=60):
         found = json.load(file)
     check(status == 0 and not found["failed"], f"bulk: exit {status}, {found['reason']}")
     return found
+
+
+@contextlib.contextmanager
+def traffic(bed, address):
+    """Checked bytes both ways, more than can pass meanwhile: what ends early has failed."""
+    process, _ = start_bulk(bed, address, "--down", ENDLESS, "--up", ENDLESS)
+    yield
+    check(process.running(), f"bulk has ended: {process.output()[-2000:]}")
+    process.stop(10)
+    stream(bed, address, 10 * MB, 10 * MB)  # and the next one is whole
 
 
 def stream(bed, address, down=40 * MB, up=40 * MB):
@@ -120,12 +132,11 @@ def changes_under_traffic(bed):
     """Smaller and larger again while bytes move both ways; 1280 is the least that IPv6 allows."""
     serve(bed)
     for address in (SERVER, SERVER6):
-        running = start_bulk(bed, address, "--down", 600 * MB, "--up", 600 * MB)
-        for mtu in (1280, 1500, 1400, 1500):
-            set_mtu(bed, mtu, mtu)
-            wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
-            time.sleep(0.1)
-        finish_bulk(*running)
+        with traffic(bed, address):
+            for mtu in (1280, 1500, 1400, 1500):
+                set_mtu(bed, mtu, mtu)
+                wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
+                time.sleep(0.1)
 
 
 @bed_options(mtu=9000)
@@ -134,12 +145,11 @@ def jumbo_to_small_under_traffic(bed):
     serve(bed)
     for address in (SERVER, SERVER6):
         set_mtu(bed, 9000, 9000)
-        running = start_bulk(bed, address, "--down", 1200 * MB, "--up", 1200 * MB)
-        for mtu in (9000, 1500, 9000):
-            set_mtu(bed, mtu, mtu)
-            wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
-            time.sleep(0.1)
-        finish_bulk(*running)
+        with traffic(bed, address):
+            for mtu in (9000, 1500, 9000):
+                set_mtu(bed, mtu, mtu)
+                wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
+                time.sleep(0.1)
 
 
 @case
