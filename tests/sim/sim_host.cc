@@ -8,6 +8,16 @@
 namespace toe::sim {
 namespace {
 
+/// A peer that dies or resets while nothing is sent to it is found by keep-alive only: a reset that
+/// is lost is not repeated. Loss alone never ends a connection: twenty probes.
+void set_keep_alive(libtoe::Connection& connection, bool on) {
+  connection.line().keep_idle_s = 10;
+  connection.line().keep_interval_s = 2;
+  connection.line().keep_count = 20;
+  connection.options_changed();
+  connection.set_app_flags(shm::kKeepAlive, on);
+}
+
 constexpr std::uint64_t kPieces[] = {1, 17, 100, 1000, 1448, 4096, 20'000, 65'536};
 /// The words of a line that tell why nothing moves.
 std::string words_of(const shm::Line& l) {
@@ -124,16 +134,11 @@ void SimHost::accept_all() {
       failure = "accepted a connection that nobody made";
       return;
     }
-    // A peer that dies or resets without our sending anything is found by keep-alive only.
-    libtoe::Connection probe;
-    probe.attach(lane_, *line);
-    probe.line().keep_idle_s = 10;
-    probe.line().keep_interval_s = 2;
-    probe.line().keep_count = 20;  // loss alone never ends a connection
-    probe.options_changed();
     const bool nodelay = endpoint->plan.nodelay;
-    probe.set_app_flags(shm::kKeepAlive | (nodelay ? shm::kNoDelay : 0u), true);
     add(std::move(endpoint), *line);
+    libtoe::Connection& connection = endpoints_.back()->connection;
+    set_keep_alive(connection, true);
+    if (nodelay) connection.set_app_flags(shm::kNoDelay, true);
     guard(*endpoints_.back());
   }
 }
@@ -345,15 +350,13 @@ void SimHost::judge_error(Endpoint& e) {
 /// It is established. How an end of kVanish finds out that the other is gone.
 void SimHost::guard(Endpoint& e) {
   e.established = true;
+  if (server_dies(e.plan.order) && e.plan.order != CloseOrder::kOrphan) {
+    set_keep_alive(e.connection, true);
+  }
   if (e.plan.order != CloseOrder::kVanish) return;
   shm::Line& line = e.connection.line();
   if (e.plan.guard == Guard::kUserTimeout) line.user_timeout_ms = kUserTimeoutSeconds * 1000;
-  line.keep_idle_s = 10;
-  line.keep_interval_s = 2;
-  line.keep_count = 20;
-  e.connection.options_changed();
-  const bool probes = e.plan.guard == Guard::kKeepAlive || e.plan.guard == Guard::kClosed;
-  e.connection.set_app_flags(shm::kKeepAlive, probes);
+  set_keep_alive(e.connection, e.plan.guard == Guard::kKeepAlive || e.plan.guard == Guard::kClosed);
 }
 
 void SimHost::finish(Endpoint& e, bool reset) {
