@@ -167,36 +167,36 @@ TEST(SackEdge, ARecoveryEndsWithoutABurst) {  // RFC 6582 section 3.2 step 3
   EXPECT_EQ(t.take_sent().size(), 20u) << "slow start, up to the threshold";
 }
 
+/// A segment has left and, behind a timeout, left again; a round trip has passed.
+struct TimedOut : LossScript {
+  TimedOut() {
+    s.ts_on = true;
+    s.srtt = millis(10);
+    s.rttvar = millis(1);
+    s.rto = millis(210);
+    write(1000);
+    first = stamp();
+    s.probe_at = Time::never();
+    run_to(s.rto_at);
+    second = stamp();
+    pass(millis(10));
+  }
+  std::uint32_t first = 0;   ///< timestamp of the first copy
+  std::uint32_t second = 0;  ///< and of the repetition
+};
+
 // The peer had everything, its ACK was lost: its answer to the repetition echoes the first copy.
 TEST(SackEdge, AnEchoFromBeforeTheTimeoutIsNoRoundTrip) {
-  LossScript t;
-  t.s.ts_on = true;
-  t.s.srtt = millis(10);
-  t.s.rttvar = millis(1);
-  t.s.rto = millis(210);
-  t.write(1000);
-  const std::uint32_t first = t.stamp();
-  t.s.probe_at = Time::never();
-  t.run_to(t.s.rto_at);
+  TimedOut t;
   ASSERT_EQ(t.s.backoff, 1);
-  t.pass(millis(10));
-  t.recv({.ack = 1000, .tsecr = first});
+  t.recv({.ack = 1000, .tsecr = t.first});
   EXPECT_EQ(t.s.srtt, millis(10));
   EXPECT_EQ(t.s.rto, millis(420)) << "until a round trip is measured";
 }
 
 TEST(SackEdge, AnEchoOfTheRepetitionIs) {
-  LossScript t;
-  t.s.ts_on = true;
-  t.s.srtt = millis(10);
-  t.s.rttvar = millis(1);
-  t.s.rto = millis(210);
-  t.write(1000);
-  t.s.probe_at = Time::never();
-  t.run_to(t.s.rto_at);
-  const std::uint32_t second = t.stamp();
-  t.pass(millis(10));
-  t.recv({.ack = 1000, .tsecr = second});
+  TimedOut t;
+  t.recv({.ack = 1000, .tsecr = t.second});
   EXPECT_EQ(t.s.srtt, millis(10));
   EXPECT_LE(t.s.rto, millis(210));
 }

@@ -43,8 +43,7 @@ constexpr OptionSpec kOptions[] = {
      "answer SYNs without keeping a record of them: when the backlog is full, never, or always"},
     {"ecn", OptionType::kChoice, "accept", 0, 0, "off|request|accept",
      "explicit congestion notification, as Linux tcp_ecn: never, ask peers for it and accept it, "
-     "or "
-     "accept it when asked; connections under dctcp and dctcp-rate always ask and accept"},
+     "or accept it when asked; connections under dctcp and dctcp-rate always ask and accept"},
     {"ack", OptionType::kChoice, "delayed", 0, 0, "delayed|immediate",
      "acknowledge as Linux does, or every data segment at once"},
     {"rx-csum", OptionType::kChoice, "auto", 0, 0, "auto|verify|trust",

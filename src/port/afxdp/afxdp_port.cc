@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "port/afxdp/clock.h"
 #include "port/afxdp/uapi_compat.h"
 
 namespace toe::port {
@@ -56,12 +57,6 @@ std::string too_few_frames(const Device& device, std::uint32_t least) {
 
 // Chunks that are never offered for receiving.
 std::uint32_t reserve_of(std::uint32_t chunks) { return chunks / 4; }
-
-Time now() {
-  timespec t{};
-  ::clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time{} + seconds(t.tv_sec) + Nanos{t.tv_nsec};
-}
 
 }  // namespace
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "port/afxdp/clock.h"
 #include "port/afxdp/uapi_compat.h"
 
 namespace toe::port {
@@ -18,12 +19,6 @@ namespace {
 
 // Frames under way count against the socket's send buffer; the rings are the real bound.
 constexpr int kSendBufferBytes = 64 << 20;
-
-Time now() {
-  timespec t{};
-  ::clock_gettime(CLOCK_MONOTONIC, &t);
-  return Time{} + seconds(t.tv_sec) + Nanos{t.tv_nsec};
-}
 
 void pause_millisecond() {
   const timespec t{0, 1'000'000};
