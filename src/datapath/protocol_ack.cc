@@ -131,6 +131,7 @@ void recovery_ack(Step& t, std::uint64_t acked) {
 void restart_rto(Step& t) {
   ProtocolSlice& s = t.s;
   s.rto_at = outstanding(s) ? t.now + s.rto : Time::never();
+  if (s.reorder_wait) s.probe_at = std::min(s.probe_at, s.rto_at);
 }
 
 void end_round(Step& t) {

@@ -167,6 +167,22 @@ TEST(SackEdge, ARecoveryEndsWithoutABurst) {  // RFC 6582 section 3.2 step 3
   EXPECT_EQ(t.take_sent().size(), 20u) << "slow start, up to the threshold";
 }
 
+// The wait for late segments was set under a longer timeout: a round trip has been measured since.
+TEST(SackEdge, TheReorderingTimerIsNeverBehindTheTimeout) {
+  LossScript t;
+  t.flight();
+  t.s.loss.rack.reordering = true;
+  t.s.loss.rack.window_steps = 200;  // half a second
+  t.s.srtt = seconds(1);
+  t.s.timed_rtt = false;
+  t.s.rto = millis(210);
+  t.s.rto_at = t.now + seconds(10);
+  t.recv({.ack = 1000, .sack = {{2000, 3000}}});
+  EXPECT_TRUE(t.s.reorder_wait);
+  EXPECT_EQ(t.s.rto_at, t.now + millis(210));
+  EXPECT_LE(t.s.probe_at, t.s.rto_at);
+}
+
 /// A segment has left and, behind a timeout, left again; a round trip has passed.
 struct TimedOut : LossScript {
   TimedOut() {
