@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include "engine/clock.h"
 #include "engine/prepared_thread.h"
@@ -131,7 +132,10 @@ void MetricsServer::run() {
                                                        : 0),
                      0});
     }
-    if (::poll(fds.data(), fds.size(), timeout_ms()) < 0 && errno != EINTR) return;
+    if (::poll(fds.data(), fds.size(), timeout_ms()) < 0 && errno != EINTR) {
+      spdlog::error("metrics are not served any more: {}", std::strerror(errno));
+      return;
+    }
     if (is_event(fds[0])) return;
     std::size_t at = kFixedFds;
     for (Connection& c : connections_) {
