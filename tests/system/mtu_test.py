@@ -39,9 +39,11 @@ def finish_bulk(process, path, seconds=60):
 
 
 @contextlib.contextmanager
-def traffic(bed, address):
-    """Checked bytes both ways, more than can pass meanwhile: what ends early has failed."""
+def traffic(bed, address, mtu):
+    """Checked bytes both ways, more than can pass meanwhile: what ends early has failed. The
+    connection opens before the MTU changes: what its SYN says bounds it for ever."""
     process, _ = start_bulk(bed, address, "--down", ENDLESS, "--up", ENDLESS)
+    wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
     yield
     check(process.running(), f"bulk has ended: {process.output()[-2000:]}")
     process.stop(10)
@@ -132,7 +134,7 @@ def changes_under_traffic(bed):
     """Smaller and larger again while bytes move both ways; 1280 is the least that IPv6 allows."""
     serve(bed)
     for address in (SERVER, SERVER6):
-        with traffic(bed, address):
+        with traffic(bed, address, 1500):
             for mtu in (1280, 1500, 1400, 1500):
                 set_mtu(bed, mtu, mtu)
                 wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
@@ -145,7 +147,7 @@ def jumbo_to_small_under_traffic(bed):
     serve(bed)
     for address in (SERVER, SERVER6):
         set_mtu(bed, 9000, 9000)
-        with traffic(bed, address):
+        with traffic(bed, address, 9000):
             for mtu in (9000, 1500, 9000):
                 set_mtu(bed, mtu, mtu)
                 wait_for_mss(bed, mtu - HEADERS[address] - TIMESTAMPS)
