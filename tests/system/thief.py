@@ -20,6 +20,7 @@ SO_COOKIE = 57
 TCP_CONGESTION = 13
 SYS_PTRACE, SYS_PIDFD_GETFD = 101, 438
 PTRACE_ATTACH = 16
+COOKIE_BATCH = 4096  # how many cookies the kernel gives a CPU at once
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -91,15 +92,24 @@ def others_processes(thief, pids):
             thief.must_fail(f"descriptor {descriptor} of {pid}", got >= 0)
 
 
+def fresh_cookie():
+    with socket.socket() as sock:
+        [cookie] = struct.unpack("<Q", sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))
+    return cookie
+
+
 def next_cookies(count):
-    """What the kernel will give next: each CPU has a range of its own."""
+    """What the kernel will give next: each CPU has a batch of its own. What lies behind a batch
+    is known to nobody, and may be in use."""
     found = []
     cpus = os.sched_getaffinity(0)
+    share = count // len(cpus) + 1
     for cpu in cpus:
         os.sched_setaffinity(0, {cpu})
-        with socket.socket() as sock:
-            [now] = struct.unpack("<Q", sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))
-        found += range(now + 1, now + 1 + count // len(cpus) + 1)
+        now = fresh_cookie()
+        while -now % COOKIE_BATCH < share:
+            now = fresh_cookie()
+        found += range(now + 1, now + 1 + share)
     os.sched_setaffinity(0, cpus)
     return found
 
