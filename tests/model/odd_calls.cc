@@ -1,8 +1,11 @@
 #include "model/odd_calls.h"
 
 #include <arpa/inet.h>
+#include <execinfo.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,6 +53,28 @@ sockaddr_in address_of(const char* text, int port) {
   return address;
 }
 
+// A fault tells where it was: it may be a rare one.
+void on_fault(int signal, siginfo_t* info, void* context) {
+  const auto& registers = static_cast<const ucontext_t*>(context)->uc_mcontext.gregs;
+  char line[256];
+  const int n = std::snprintf(
+      line, sizeof(line), "signal %d code %d address %p ip %#llx bp %#llx\n", signal, info->si_code,
+      info->si_addr, static_cast<unsigned long long>(registers[REG_RIP]),
+      static_cast<unsigned long long>(registers[REG_RBP]));
+  if (::write(STDERR_FILENO, line, static_cast<std::size_t>(n)) != n) return;
+  void* frames[32];
+  ::backtrace_symbols_fd(frames, ::backtrace(frames, 32), STDERR_FILENO);
+}
+
+void tell_faults() {
+  void* first[1];
+  ::backtrace(first, 1);  // loads what it needs now, not in the handler
+  struct sigaction action {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | static_cast<int>(SA_RESETHAND);
+  for (const int signal : {SIGSEGV, SIGBUS}) ::sigaction(signal, &action, nullptr);
+}
+
 }  // namespace
 
 // On stderr, unbuffered: some programs play with descriptor 1 and with stdio.
@@ -67,7 +92,17 @@ void say(const std::string& what, const std::string& text) {
   if (::write(STDERR_FILENO, line.data(), line.size()) < 0) std::abort();
 }
 
-void settle() { ::usleep(30'000); }
+// On a busy machine everything takes longer, this too: naps count only while they end in time.
+void settle() {
+  constexpr int kNapMs = 10;
+  constexpr int kNaps = 4;
+  constexpr int kMostNaps = 100;
+  for (int i = 0, in_time = 0; i < kMostNaps && in_time < kNaps; ++i) {
+    const long start = now_ms();
+    ::usleep(kNapMs * 1000);
+    in_time = now_ms() - start <= 2 * kNapMs ? in_time + 1 : 0;
+  }
+}
 
 int listen_on(const Addresses& at, int backlog) {
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
@@ -128,6 +163,7 @@ int main(int argc, char** argv) {
   if (name == "stream_child") return toe::test::odd_stream_child();
   if (argc != 4) return 2;
   ::alarm(40);
+  toe::test::tell_faults();
   const auto port = static_cast<int>(std::strtol(argv[3], nullptr, 10));
   for (const auto& program : kPrograms) {
     if (name != program.name) continue;

@@ -35,19 +35,28 @@ void handle(int signal, int flags) {
   note("sigaction", ::sigaction(signal, &action, nullptr));
 }
 
-/// Sends `signal` to the calling thread after 40 ms, and bytes to `fd` after 80.
+/// Sends `signal` to the calling thread after 40 ms, and bytes to `fd` once its handler has run and
+/// has not ended the call: the object lives as long as the call.
 class Later {
  public:
   Later(int signal, int fd)
-      : thread_([target = ::pthread_self(), signal, fd] {
+      : thread_([this, target = ::pthread_self(), signal, fd] {
           ::usleep(40'000);
+          const int before = g_hits.load();
           ::pthread_kill(target, signal);
-          ::usleep(40'000);
+          for (int i = 0; i < kHandlerMs && g_hits.load() == before; ++i) ::usleep(1000);
+          for (int i = 0; i < kEndMs && !over_.load(); ++i) ::usleep(1000);
           if (fd >= 0 && ::write(fd, "late", 4) != 4) note("write", -1);
         }) {}
-  ~Later() { thread_.join(); }
+  ~Later() {
+    over_.store(true);
+    thread_.join();
+  }
 
  private:
+  static constexpr int kHandlerMs = 2000;
+  static constexpr int kEndMs = 150;  ///< a call that goes on after this has been restarted
+  std::atomic<bool> over_{false};
   std::thread thread_;
 };
 
