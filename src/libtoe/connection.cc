@@ -227,6 +227,8 @@ ssize_t Connection::send(IoCursor& from, bool more, bool urgent) {
   return static_cast<ssize_t>(count);
 }
 
+bool Connection::hint_waits() const { return line().hinted_engine.load(kRelaxed) != 0; }
+
 bool Connection::readable() const {
   const std::uint32_t flags = line().flags.load(kAcquire);
   if ((flags & (LineFlag::kRxFin | LineFlag::kReset)) != 0 || shut_for_reading()) return true;

@@ -52,6 +52,8 @@ class Connection {
   Events readiness() const;
   /// recv() would not say -EAGAIN. The low-water mark is for readiness() only.
   bool readable() const;
+  /// The engine has not taken the last hint to it yet.
+  bool hint_waits() const;
   bool writable() const;
   /// 0 once established, -EINPROGRESS before, or the error that ended the attempt (once).
   int connect_result();

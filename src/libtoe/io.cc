@@ -17,6 +17,8 @@ namespace {
 
 /// Empty reads between looks whether the engine still lives, for programs that only poll.
 constexpr std::uint32_t kLifeEvery = 1024;
+/// Time between such looks of a program that only writes.
+constexpr std::int64_t kLifeEveryNs = 50'000'000;
 
 bool must_not_block(const Socket& socket, int flags) {
   return (flags & MSG_DONTWAIT) != 0 || socket.settings.nonblocking.load(std::memory_order_relaxed);
@@ -33,6 +35,17 @@ void count_empty_call() {
   if (calls.fetch_add(1, std::memory_order_relaxed) % kLifeEvery == kLifeEvery - 1) {
     Runtime::get().check_life();
   }
+}
+
+// A writer whose socket has room never sleeps, so nothing would tell it of the engine's death. An
+// engine that has not taken the last hint yet is busy, stopped or dead.
+void look_for_life(const Socket& socket) {
+  static std::atomic<std::int64_t> next{0};
+  if (!socket.connection.hint_waits()) return;
+  const std::int64_t now = now_ns();
+  if (now < next.load(std::memory_order_relaxed)) return;
+  next.store(now + kLifeEveryNs, std::memory_order_relaxed);
+  Runtime::get().check_life();
 }
 
 // An error met after bytes were moved is for the next call.
@@ -102,6 +115,7 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
 ssize_t socket_send(Socket& socket, IoCursor from, int flags) {
   const bool urgent = (flags & MSG_OOB) != 0;
   if (urgent && !socket.connection.carries_urgent()) return -EOPNOTSUPP;
+  look_for_life(socket);
   Deadline deadline(socket.settings.send_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;
   bool armed = false;

@@ -155,3 +155,25 @@ def death_in_epoll(server, client):
     assert counts["accept"] == 4, counts
     c1.close()
     c2.close()
+
+
+def death_of_writer(server, client):
+    """One that only writes, now and then, and whose peer has ended its direction, learns of it."""
+    c, a = pair(server, client)
+    c.shutdown(socket.SHUT_WR)
+    assert a.recv(1) == b""
+    a.sendall(b"x")
+    assert c.recv(1) == b"x"
+    ask("kill engine")
+    failures = []
+    for _ in range(100):
+        try:
+            a.send(b"x")
+        except OSError as e:
+            failures.append(e.errno)
+            if len(failures) == 2:
+                break
+        time.sleep(0.05)
+    assert failures == [errno.ECONNRESET, errno.EPIPE], failures
+    a.close()
+    c.close()
