@@ -84,6 +84,22 @@ def hold_in_child():
         c.send(b"child")
         os._exit(0)
     return child, tell
+def read_all():
+    # What can be read, and what ends it.
+    count = 0
+    while data := evaluate("c.recv(1 << 16)"):
+        if isinstance(data, str):
+            return count, data
+        count += len(data)
+    return count, "end"
+def write_to_failure(seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = evaluate("c.send(b'x')")
+        if isinstance(answer, str):
+            return answer
+        time.sleep(0.01)
+    return "none"
 def tcp_state(fd=None):
     return (fd or c).getsockopt(IPPROTO_TCP, TCP_INFO, 8)[0]
 def until(condition, seconds=10):
@@ -164,9 +180,12 @@ class Agent:
         """Until the peer's kernel has all that the program has sent."""
         check(self.ask("until(lambda: queued() == 0)") == "'yes'", "not acknowledged")
 
-    def stop(self):
+    def hang_up(self):
         self.lines.close()
         self.control.close()
+
+    def stop(self):
+        self.hang_up()
         check(self.process.wait(LIMIT) == 0, self.process.output()[-2000:])
 
 
@@ -175,7 +194,23 @@ def outcome(call):
     try:
         return call()
     except OSError as failure:
-        return errno.errorcode[failure.errno]
+        return errno.errorcode[failure.errno] if failure.errno else "nothing in time"
+
+
+def drain(peer):
+    """How many bytes come, and what ends them."""
+    count = 0
+    while more := outcome(lambda: peer.recv(1 << 16)):
+        if isinstance(more, str):
+            return count, more
+        count += len(more)
+    return count, "end"
+
+
+def reset(peer):
+    """Ends a peer's socket by RST."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
 
 
 def settled(peer):

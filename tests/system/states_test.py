@@ -6,28 +6,15 @@ import socket
 import struct
 
 import harness
-from agent import LIMIT, PORT, Agent, compare, outcome, pause, peer_events, settled, tell
+from agent import (LIMIT, PORT, Agent, compare, drain, outcome, pause, peer_events, reset, settled,
+                   tell)
 from harness import CLIENT, case, check, need_engine, receive_exactly
 
 REFUSED = ("'EOPNOTSUPP'", "'ENOTSUP'")  # one number
 
 
-def reset(peer):
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
-
-
 def await_fin(peer):
     check(peer_events(peer, select.POLLRDHUP, LIMIT * 1000), "no end from the program")
-
-
-def drain(peer):
-    data = b""
-    while more := outcome(lambda: peer.recv(1 << 16)):
-        if isinstance(more, str):
-            return len(data), more
-        data += more
-    return len(data), "end"
 
 
 def look(agent):
