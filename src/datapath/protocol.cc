@@ -66,9 +66,9 @@ void take_reset(Step& t, std::int64_t seq) {
   end(t, flow::Event::Close::kReset, fin_received(s) ? EPIPE : ECONNRESET);
 }
 
-/// Answers a segment outside the window. One with data or FIN is a retransmission whose ACK was
-/// lost: its sender waits for an answer, so it always gets one. Empty ones could be ACKs that
-/// answer our ACKs.
+/// Answers a segment outside the window, or with an old timestamp (RFC 7323 section 5.3 R1). One
+/// with data or FIN is a retransmission whose ACK was lost: its sender waits for an answer, so it
+/// always gets one. Empty ones could be ACKs that answer our ACKs.
 void refuse(Step& t, const RxSummary& seg, std::int64_t seq) {
   if ((seg.flags & wire::kRst) != 0) return;
   const bool repeats = seg.payload_length != 0 || (seg.flags & wire::kFin) != 0;
@@ -88,7 +88,7 @@ void refuse(Step& t, const RxSummary& seg, std::int64_t seq) {
 bool checks_pass(Step& t, const RxSummary& seg, std::int64_t seq, std::int64_t seq_end) {
   if (!paws_ok(t, seg)) {
     t.counters.drops.paws.add();
-    t.s.ack_now = true;
+    refuse(t, seg, seq);
     return false;
   }
   if (!in_window(t.s, seq, seq_end)) {

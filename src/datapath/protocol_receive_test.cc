@@ -567,6 +567,21 @@ TEST(Paws, OldTimestampsAreDroppedWithAnAck) {
   EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
 }
 
+// As Linux: data and FIN may wait for their ACK; an empty segment may itself be an answer, and two
+// sides that refuse each other's timestamps would answer for ever.
+TEST(Paws, EmptyOnesAreAnsweredTwiceASecondAtMost) {
+  Script t;
+  t.s.ts_on = true;
+  t.s.ts_recent = 1000;
+  t.s.ts_recent_age = t.now;
+  for (int i = 0; i < 5; ++i) t.recv({.tsval = 998});
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
+  t.now = t.now + millis(500);
+  t.recv({.tsval = 998});
+  EXPECT_EQ(t.take_sent(), Sent({"A 0+0 a0"}));
+  EXPECT_EQ(t.counters.drops.paws.value(), 6u);
+}
+
 TEST(Paws, OneTickLateIsNotOld) {  // as Linux
   Script t;
   t.s.ts_on = true;
