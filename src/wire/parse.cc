@@ -70,7 +70,10 @@ struct SeveralBuffers {
   const std::uint8_t* at = frame.data();
   std::memcpy(out.eth_dst.bytes.data(), at, 6);
   std::memcpy(out.eth_src.bytes.data(), at + 6, 6);
-  if ((at[0] & 1) != 0) return Verdict::kNotUnicast;
+  // An answer to a group's address would go to all of them.
+  if (((at[0] | at[6]) & 1) != 0) {
+    return (at[0] & 1) != 0 ? Verdict::kNotUnicast : Verdict::kBadAddress;
+  }
 
   std::uint16_t type = load16(at + 12);
   std::size_t offset = kEthernetBytes;

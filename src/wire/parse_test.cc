@@ -159,6 +159,13 @@ TEST(ParseFrame, NotUnicast) {
   EXPECT_EQ(verdict_of(test_frame(h)), ParseVerdict::kNotUnicast);
 }
 
+// Answers of control go back to where a frame came from: never to a group.
+TEST(ParseFrame, EthernetSourceOfAGroup) {
+  FrameBytes frame = test_frame(test_header());
+  frame[6] |= 1;
+  EXPECT_EQ(verdict_of(frame), ParseVerdict::kBadAddress);
+}
+
 TEST(ParseFrame, VlanTagsComeOutRawAndBounded) {
   TcpSegmentHeader h = test_header();
   h.vlan = {{{kTpidServiceVlan, 0x2064}, {kTpidVlan, 0x0007}}, 2};
