@@ -73,6 +73,7 @@ void Control::Impl::go_on_active(std::uint32_t id) {
     return;
   }
   if (e.route.kind != Route::Kind::kDirect) {
+    if (e.route.full()) return fail_connect(id, 0, shm::KernelReason::kLimit);
     return fail_connect(id, e.route.error, reason_of(e.route.kind));
   }
   if (a.key.local.is_any()) a.key.local = e.route.source;
@@ -157,12 +158,16 @@ void Control::Impl::begin_connect(std::uint32_t id) {
 void Control::Impl::on_syn_sent(std::uint32_t id, const wire::TcpSegment& s) {
   Attempt& a = attempts[id];
   const bool ack = (s.flags & wire::kAck) != 0;
-  if (ack && s.ack != a.iss + 1) return send_reset(s);
-  if ((s.flags & wire::kRst) != 0) {
-    if (ack) fail_connect(id, ECONNREFUSED, shm::KernelReason::kNone);
-    return;
+  if (ack && s.ack != a.iss + 1) {
+    count(counters.drops.handshake_bad_ack);
+    return send_reset(s);
   }
-  if ((s.flags & wire::kSyn) == 0 || busy()) return;
+  if ((s.flags & wire::kRst) != 0) {
+    if (ack) return fail_connect(id, ECONNREFUSED, shm::KernelReason::kNone);
+    return count(counters.drops.handshake_bad_rst);
+  }
+  if ((s.flags & wire::kSyn) == 0) return count(counters.drops.handshake_no_flag);
+  if (busy()) return count(counters.drops.handshake_busy);
   const SynFacts syn = facts_of(s);
   take_syn(a, syn, s);
   a.ecn_on = a.ecn_asked && (ack ? grants_ecn(s) : syn.ecn);

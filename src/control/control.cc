@@ -150,6 +150,11 @@ Time Control::next_deadline() const { return impl_->next_deadline(); }
 
 const Counters& Control::counters() const { return impl_->counters; }
 
+std::uint64_t Counters::explained() const {
+  return drops.unparsed + drops.own_source + frames_given_back + handshake_segments +
+         time_wait_segments + syn_received + syn_no_listener + drops.syn_stopping + stray_segments;
+}
+
 std::uint32_t Control::flows_in_use() const {
   return impl_->options.max_flows - static_cast<std::uint32_t>(impl_->free_conns.size());
 }

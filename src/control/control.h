@@ -120,15 +120,44 @@ struct Dump {
   X(ring_refused) \
   X(rings_renewed) \
   X(stray_segments) \
+  X(handshake_segments) \
+  X(time_wait_segments) \
+  X(frames_given_back) \
+  X(destinations_refused) \
   X(icmp_too_big) \
   X(icmp_unreachable) \
   X(icmp_ignored)
 // clang-format on
 
+// X(name): a segment that led to nothing, or an answer that did not leave, by reason. Segments of
+// handshakes and of TIME-WAIT count beside in handshake_segments and time_wait_segments.
+#define TOE_CONTROL_DROPS(X)                                                \
+  X(unparsed)           /* did not stand a second look */                   \
+  X(own_source)         /* claims to come from its destination (land) */    \
+  X(syn_stopping)       /* SYN while the engine ends */                     \
+  X(syn_no_route)       /* SYN without way back, or none found in time */   \
+  X(handshake_waiting)  /* while route or steering was awaited */           \
+  X(handshake_repeated) /* SYN sent again within half a second */           \
+  X(handshake_outside)  /* outside the window, too old, or a SYN inside */  \
+  X(handshake_bad_ack)  /* does not acknowledge our SYN */                  \
+  X(handshake_bad_rst)  /* RST not at the edge, or without our SYN's ACK */ \
+  X(handshake_no_flag)  /* neither SYN nor ACK, whichever was due */        \
+  X(handshake_busy)     /* no room for commands to the data path */         \
+  X(time_wait_refused)  /* RST, or answered already a moment ago */         \
+  X(control_no_frame)   /* an answer, frame pool exhausted */
+
+/// What became of frames is complete: each counts in one of unparsed, own_source,
+/// frames_given_back, handshake_segments, time_wait_segments, syn_received, syn_no_listener,
+/// syn_stopping and stray_segments.
 struct Counters {
 #define TOE_DECLARE(name) std::atomic<std::uint64_t> name{0};
   TOE_CONTROL_COUNTERS(TOE_DECLARE)
+  struct Drops {
+    TOE_CONTROL_DROPS(TOE_DECLARE)
+  } drops;
 #undef TOE_DECLARE
+  /// Frames of which it is known what became of them.
+  std::uint64_t explained() const;
 };
 
 class Control {

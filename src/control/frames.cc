@@ -9,8 +9,14 @@ using wire::SeqNum;
 void Control::Impl::on_frame(Frame frame) {
   wire::TcpSegment s;
   const wire::ParseOptions how{static_cast<wire::RxChecksum>(options.partial_checksum_ok)};
-  const bool good = wire::parse_frame(links.frames, frame, how, s) == wire::ParseVerdict::kOk;
-  if (good && on_segment(s, frame)) return;
+  if (wire::parse_frame(links.frames, frame, how, s) != wire::ParseVerdict::kOk) {
+    count(counters.drops.unparsed);
+  } else if (s.src == s.dst) {
+    // No host sends that: to answer would be to speak with ourselves ("land").
+    count(counters.drops.own_source);
+  } else if (on_segment(s, frame)) {
+    return;
+  }
   links.frames.release(frame);
 }
 
@@ -25,21 +31,20 @@ bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {
   const std::uint32_t found = find_live(key);
   if (found < n) {
     // The data path owns this flow, or will when it has read its commands.
+    count(counters.frames_given_back);
     world.reinject(frame);
     return true;
   }
-  if (found != kNil) {
-    const std::uint32_t id = found - n;
-    if (attempts[id].state == Attempt::State::kSynReceived) return on_syn_received(id, s, frame);
-    if (attempts[id].state == Attempt::State::kSynSent) on_syn_sent(id, s);
-    return false;  // still waiting: the peer repeats its SYN
-  }
+  if (found != kNil) return on_attempt_segment(found - n, s, frame);
   std::uint32_t least_iss = 0;
   if (const std::uint32_t record = time_wait.find(key); record != kNil) {
-    if (!on_time_wait(record, s)) return false;
+    if (!on_time_wait(record, s)) {
+      count(counters.time_wait_segments);
+      return false;
+    }
     least_iss = time_wait.at(record).snd_nxt + 65537;
     release_time_wait(record);
-    counters.time_wait_reused.fetch_add(1, std::memory_order_relaxed);
+    count(counters.time_wait_reused);
   }
   if ((s.flags & (wire::kSyn | wire::kAck | wire::kRst)) == wire::kSyn) {
     on_syn(s, least_iss);
@@ -47,6 +52,7 @@ bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {
   }
   SynFacts syn;
   if (brings_cookie(s, syn)) {
+    count(counters.handshake_segments);
     const std::uint32_t id = recall_attempt(s, syn);
     if (id == kNil) return false;
     // If a route has to be waited for, the SYN-ACK is repeated then, and with it this ACK.
@@ -56,9 +62,20 @@ bool Control::Impl::on_segment(const wire::TcpSegment& s, Frame frame) {
   return false;
 }
 
+bool Control::Impl::on_attempt_segment(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {
+  count(counters.handshake_segments);
+  if (attempts[id].state == Attempt::State::kSynReceived) return on_syn_received(id, s, frame);
+  if (attempts[id].state == Attempt::State::kSynSent) {
+    on_syn_sent(id, s);
+  } else {
+    count(counters.drops.handshake_waiting);  // the peer repeats its SYN
+  }
+  return false;
+}
+
 // Closed or listening: RFC 9293 sections 3.10.7.1 and 3.10.7.2.
 void Control::Impl::on_stray(const wire::TcpSegment& s) {
-  counters.stray_segments.fetch_add(1, std::memory_order_relaxed);
+  count(counters.stray_segments);
   const bool listening = find_listener(s.dst, s.dst_port) != kNil;
   if (listening && (s.flags & wire::kAck) == 0) return;
   send_reset(s);
@@ -66,7 +83,10 @@ void Control::Impl::on_stray(const wire::TcpSegment& s) {
 
 bool Control::Impl::on_time_wait(std::uint32_t record, const wire::TcpSegment& s) {
   const TimeWaitRecord& r = time_wait.at(record);
-  if ((s.flags & wire::kRst) != 0) return false;  // RFC 1337: it must not end the wait
+  if ((s.flags & wire::kRst) != 0) {  // RFC 1337: it must not end the wait
+    count(counters.drops.time_wait_refused);
+    return false;
+  }
   const bool timestamps = r.ts_on != 0 && s.options.has_timestamp;
   const bool old = timestamps && SeqNum{s.options.tsval} < SeqNum{r.ts_recent};
   if ((s.flags & (wire::kSyn | wire::kAck)) == wire::kSyn) {
@@ -79,7 +99,10 @@ bool Control::Impl::on_time_wait(std::uint32_t record, const wire::TcpSegment& s
   // What carries data or a FIN was sent again and waits for its ACK; the rest may be an answer to
   // our own answer.
   const bool repeats = s.seq_length() != 0 && (s.flags & wire::kSyn) == 0;
-  if (!repeats && !time_wait.may_answer(record, now)) return false;
+  if (!repeats && !time_wait.may_answer(record, now)) {
+    count(counters.drops.time_wait_refused);
+    return false;
+  }
   if ((s.flags & wire::kFin) != 0 && !old) time_wait.restart(record, now);
   wire::TcpSegmentHeader h = wire::reply_header(s);
   h.flags = wire::kAck;

@@ -16,6 +16,10 @@ inline bool grants_ecn(const wire::TcpSegment& syn_ack) {
   return (syn_ack.flags & (wire::kEce | wire::kCwr)) == wire::kEce;
 }
 
+inline void count(std::atomic<std::uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
 struct Control::Impl : State {
   using State::State;
 
@@ -35,6 +39,7 @@ struct Control::Impl : State {
   // frames.cc: what a frame is for.
   void on_frame(Frame frame);
   bool on_segment(const wire::TcpSegment& s, Frame frame);  // true: the frame was passed on
+  bool on_attempt_segment(std::uint32_t id, const wire::TcpSegment& s, Frame frame);  // the same
   void on_stray(const wire::TcpSegment& s);
   bool on_time_wait(std::uint32_t record, const wire::TcpSegment& s);  // true: a new SYN, go on
   void release_time_wait(std::uint32_t record);

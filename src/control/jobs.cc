@@ -4,6 +4,11 @@
 #include "control/impl.h"
 
 namespace toe::control {
+namespace {
+
+constexpr std::uint32_t kForgottenAtOnce = 64;  ///< idle destinations, when there is no room
+
+}  // namespace
 
 std::uint32_t Control::Impl::job_length(const Job& job) const {
   const auto n = static_cast<std::uint32_t>(conns.size());
@@ -221,11 +226,16 @@ void Control::Impl::finish_job(const Job& job) {
   }
 }
 
+// `r.route` may come unasked, when the kernel's answer has changed.
 void Control::Impl::on_route(const Request& r) {
   bool changed = false;
   const std::uint32_t id = routes.update(route_key(r), r.route, changed);
   if (id == kNil) return;
   if (changed) refresh_route(id);
+  if (r.route.full()) {
+    count(counters.destinations_refused);
+    routes.forget_idle(kForgottenAtOnce);  // what nobody uses must not stand in the way
+  }
   if (resume_route(id)) return;
   routes.share(id);
   Job job;

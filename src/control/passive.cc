@@ -12,7 +12,12 @@ using wire::SeqNum;
 constexpr Nanos kPatience = seconds(3);            ///< a SYN waits this long for route or steering
 constexpr Nanos kChallengeInterval = millis(500);  // as Linux tcp_invalid_ratelimit
 
-void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+/// What costs its sender nothing is answered twice a second at most, whatever it is.
+bool may_answer(Attempt& a, Time now) {
+  if (now - a.challenged < kChallengeInterval) return false;
+  a.challenged = now;
+  return true;
+}
 
 }  // namespace
 
@@ -37,7 +42,7 @@ bool Control::Impl::accepts_ecn(const Congestion& algorithm, bool ect_syn) const
 void Control::Impl::on_syn(const wire::TcpSegment& s, std::uint32_t least_iss) {
   const std::uint32_t on = find_listener(s.dst, s.dst_port);
   if (on == kNil || stopping) {
-    if (stopping) return;
+    if (stopping) return count(counters.drops.syn_stopping);
     count(counters.syn_no_listener);
     // A 4-tuple in TIME-WAIT may be all that is left to us of a port: then another may listen at
     // the kernel, which gets the SYN when it is sent again.
@@ -110,6 +115,10 @@ bool Control::Impl::advance_passive(std::uint32_t id) {
     return false;
   }
   if (e.route.kind != Route::Kind::kDirect) {
+    // Where there is no room, it waits for its end like one whose sender is not found: dropped at
+    // once, each SYN of a flood would be a question to the kernel.
+    if (e.route.full()) return false;
+    count(counters.drops.syn_no_route);
     drop_attempt(id);
     return false;
   }
@@ -130,7 +139,7 @@ void Control::Impl::on_attempt_timer(std::uint32_t id) {
   const bool over = user.ns > 0 && now - a.started >= user;
   if (!sent || a.retries >= limit || over) {
     if (a.active) return time_out_connect(id);
-    if (sent) count(counters.attempt_fails);
+    count(sent ? counters.attempt_fails : counters.drops.syn_no_route);
     return drop_attempt(id);
   }
   ++a.retries;
@@ -155,7 +164,11 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
     // measures a round trip from its first.
     const bool newer = SeqNum{a.ts_recent} < SeqNum{s.options.tsval};
     if (a.ts_on && s.options.has_timestamp && newer) a.ts_recent = s.options.tsval;
-    send_syn(a);
+    if (may_answer(a, now)) {
+      send_syn(a);
+    } else {
+      count(counters.drops.handshake_repeated);
+    }
     return false;
   }
   if (a.active && s.seq == a.irs &&
@@ -174,22 +187,28 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
         count(counters.attempt_fails);
         drop_attempt(id);
       }
-    } else if (inside) {
-      send_attempt_ack(a, a.iss + 1, rcv_nxt);  // RFC 5961 section 3.2
+      return false;
     }
+    count(counters.drops.handshake_bad_rst);
+    // RFC 5961 section 3.2
+    if (inside && may_answer(a, now)) send_attempt_ack(a, a.iss + 1, rcv_nxt);
     return false;
   }
   if (!inside || old || (s.flags & wire::kSyn) != 0) {
+    count(counters.drops.handshake_outside);
     // An empty one may answer our own answer: a peer in TIME-WAIT for an earlier connection of the
     // same ports, woken by a late SYN. At a bounded rate, or the two would never stop.
-    if (s.seq_length() == 0 && now - a.challenged < kChallengeInterval) return false;
-    a.challenged = now;
-    send_attempt_ack(a, a.iss + 1, rcv_nxt);
+    const bool repeats = s.seq_length() != 0 && (s.flags & wire::kSyn) == 0;
+    if (repeats || may_answer(a, now)) send_attempt_ack(a, a.iss + 1, rcv_nxt);
     return false;
   }
-  if ((s.flags & wire::kAck) == 0) return false;
+  if ((s.flags & wire::kAck) == 0) {
+    count(counters.drops.handshake_no_flag);
+    return false;
+  }
   // A SYN may have been answered twice, by a cookie and, with room again, by this record.
   if (s.ack != a.iss + 1 && !adopt_cookie(a, s)) {
+    count(counters.drops.handshake_bad_ack);
     send_reset(s);
     return false;
   }
@@ -197,7 +216,10 @@ bool Control::Impl::on_syn_received(std::uint32_t id, const wire::TcpSegment& s,
 }
 
 bool Control::Impl::on_handshake_ack(std::uint32_t id, const wire::TcpSegment& s, Frame frame) {
-  if (busy()) return false;  // the SYN-ACK is repeated, and its answer
+  if (busy()) {  // the SYN-ACK is repeated, and its answer
+    count(counters.drops.handshake_busy);
+    return false;
+  }
   Attempt& a = attempts[id];
   if (a.ts_on && s.options.has_timestamp && s.seq == a.irs + 1) a.ts_recent = s.options.tsval;
   a.peer_window = s.window;

@@ -7,8 +7,6 @@
 namespace toe::control {
 namespace {
 
-void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
-
 std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'000'000); }
 
 }  // namespace

@@ -145,8 +145,25 @@ TEST_F(PassiveTest, DuplicateSynGetsTheSameAnswer) {
   receive(from_peer(40000, wire::kSyn, 1000));
   ASSERT_EQ(world.sent.size(), 2u);
   EXPECT_EQ(world.sent[0].seq, world.sent[1].seq);
+  now = now + millis(500);
   receive(from_peer(40000, wire::kSyn, 7000));  // another SYN: an ACK, so that its sender resets
   EXPECT_EQ(last_sent().flags, wire::kAck);
+}
+
+// As Linux (tcp_invalid_ratelimit): who repeats one SYN at full speed gets two answers a second.
+TEST_F(PassiveTest, SynsOfOneHandshakeAreAnsweredAtABoundedRate) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  ASSERT_EQ(world.sent.size(), 1u);
+  for (int i = 0; i < 10; ++i) receive(from_peer(40000, wire::kSyn, 1000));
+  for (int i = 0; i < 10; ++i) receive(from_peer(40000, wire::kSyn, 7000));
+  EXPECT_EQ(world.sent.size(), 2u);
+  EXPECT_EQ(control->counters().drops.handshake_repeated, 9u);
+  EXPECT_EQ(control->counters().drops.handshake_outside, 10u);
+  now = now + millis(500);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(world.sent.size(), 3u);
 }
 
 TEST_F(PassiveTest, ForeignAcksInSynReceivedAreAnsweredAtABoundedRate) {
@@ -156,6 +173,18 @@ TEST_F(PassiveTest, ForeignAcksInSynReceivedAreAnsweredAtABoundedRate) {
   const std::size_t before = world.sent.size();
   for (int i = 0; i < 5; ++i) receive(from_peer(40000, wire::kAck, 900000, 77));  // an ACK war
   EXPECT_EQ(world.sent.size(), before + 1);
+  EXPECT_EQ(control->counters().drops.handshake_outside, 5u);
+  EXPECT_EQ(control->counters().handshake_segments, 5u);
+}
+
+TEST_F(PassiveTest, ResetsInSynReceivedAreChallengedAtABoundedRate) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  route(kPeer);
+  const std::size_t before = world.sent.size();
+  for (int i = 0; i < 5; ++i) receive(from_peer(40000, wire::kRst, 1500));
+  EXPECT_EQ(world.sent.size(), before + 1);
+  EXPECT_EQ(control->counters().drops.handshake_bad_rst, 5u);
 }
 
 TEST_F(PassiveTest, ResetInSynReceived) {
@@ -386,6 +415,52 @@ TEST_F(PassiveTest, RouteThroughAnotherDeviceDropsTheSyn) {
   receive(from_peer(40000, wire::kSyn, 1000));
   route(kPeer, Route::Kind::kOtherDevice);
   EXPECT_TRUE(world.sent.empty());
+  EXPECT_TRUE(control->quiet());
+  EXPECT_EQ(control->counters().drops.syn_no_route, 1u);
+}
+
+// A flood from forged addresses of the network: each costs one question to the kernel, whose table
+// of neighbours is not to be filled, and keeps its place in the backlog until it ends.
+TEST_F(PassiveTest, SynsWithoutRoomForTheirNextHopWaitForTheirEnd) {
+  serve(2);
+  for (std::uint16_t i = 0; i < 20; ++i) receive(from_peer(40000 + i, wire::kSyn, 1));
+  route(kPeer, Route::Kind::kUnreachable, ENOBUFS);
+  EXPECT_EQ(world.routes_wanted.size(), 1u);
+  EXPECT_EQ(control->counters().destinations_refused, 1u);
+  EXPECT_EQ(control->counters().syn_cookies_sent, 17u) << "backlog + 1 have a record";
+  receive(from_peer(41000, wire::kSyn, 1));
+  EXPECT_EQ(world.routes_wanted.size(), 1u);
+  now = now + seconds(4);
+  poll();
+  EXPECT_EQ(control->counters().drops.syn_no_route, 3u);
+  EXPECT_TRUE(control->quiet());
+  receive(from_peer(41000, wire::kSyn, 1));
+  EXPECT_EQ(world.routes_wanted.size(), 2u) << "asked anew";
+}
+
+TEST_F(PassiveTest, DestinationsThatNobodyUsesMakeRoom) {
+  serve();
+  receive(from_peer(40001, wire::kSyn, 1));
+  route(kPeer);
+  receive(from_peer(40001, wire::kRst, 2));  // the route has no user any more
+  ASSERT_TRUE(control->quiet());
+  ASSERT_TRUE(world.routes_forgotten.empty());
+  wire::TcpSegmentHeader syn = from_peer(40002, wire::kSyn, 1);
+  syn.src = IpAddr::v4(10, 0, 0, 77);
+  receive(syn);
+  route(syn.src, Route::Kind::kUnreachable, ENOBUFS);
+  ASSERT_EQ(world.routes_forgotten.size(), 1u);
+  EXPECT_EQ(world.routes_forgotten[0].path.remote, kPeer);
+}
+
+TEST_F(PassiveTest, ASynWithoutRouteInTimeIsCounted) {
+  serve();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(control->counters().drops.handshake_waiting, 1u);
+  now = now + seconds(4);
+  poll();
+  EXPECT_EQ(control->counters().drops.syn_no_route, 1u);
   EXPECT_TRUE(control->quiet());
 }
 

@@ -20,8 +20,6 @@ std::uint16_t below(std::uint16_t length) {
   return at == kPlateaus.end() ? kLeastMtu4 : *at;
 }
 
-void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
-
 }  // namespace
 
 void Control::Impl::on_icmp(const Request& r) {

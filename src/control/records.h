@@ -80,7 +80,7 @@ struct Attempt {
   std::uint32_t ports_seen = 0;  ///< active: ports looked at since the kernel has no more
   wire::VlanTags vlan;
   Time started{};
-  Time challenged{};  ///< last ACK for an empty segment that cannot belong to it
+  Time challenged{};  ///< last answer to a segment that did not move it on
   Time sent{};        ///< first SYN or SYN-ACK
   Link siblings;      ///< among the listener's embryos; free list
   Link waiting;       ///< among the waiters of route or pool

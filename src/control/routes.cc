@@ -49,6 +49,10 @@ void RouteCache::release(std::uint32_t i) {
   }
 }
 
+void RouteCache::forget_idle(std::uint32_t most) {
+  for (; most > 0 && !idle_.empty(); --most) forget(idle_.head);
+}
+
 std::uint32_t RouteCache::update(const RouteKey& key, const Route& route, bool& changed) {
   changed = false;
   const auto found = by_key_.find(key);

@@ -45,6 +45,8 @@ class RouteCache {
   std::uint32_t share(std::uint32_t i);
   /// One user less. Entries without users stay for a while; refusals are forgotten at once.
   void release(std::uint32_t i);
+  /// Forgets up to `most` entries without users, the oldest first.
+  void forget_idle(std::uint32_t most);
   /// Takes an answer in. Returns its entry, or kNil if nobody asked. `changed`: it was known and
   /// something is different now that frames carry, or whether they may leave.
   std::uint32_t update(const RouteKey& key, const Route& route, bool& changed);

@@ -14,7 +14,7 @@ constexpr std::uint32_t kMinMtu = 576;
 // A frame that cannot be had is a lost frame: every caller is repeated by a timer or by the peer.
 void Control::Impl::send(const wire::TcpSegmentHeader& h) {
   Frame frame = links.frames.acquire();
-  if (!frame.valid()) return;
+  if (!frame.valid()) return count(counters.drops.control_no_frame);
   std::uint8_t* chunk = links.frames.chunk(frame.chunk);
   const std::size_t length =
       wire::build_segment(h, {}, {chunk + frame.offset, links.frames.chunk_bytes() - frame.offset});

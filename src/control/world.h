@@ -3,6 +3,7 @@
 #ifndef TOE_CONTROL_WORLD_H_
 #define TOE_CONTROL_WORLD_H_
 
+#include <cerrno>
 #include <cstdint>
 #include <span>
 #include <type_traits>
@@ -43,6 +44,9 @@ struct Route {
   IpAddr source;  ///< preferred source address
   /// Algorithm of connections that do not choose one; "" or an unknown name = the default.
   char congestion[shm::kCongestionNameBytes] = {};
+
+  /// No room for another destination or its next hop: a limit, and no fault of the destination.
+  bool full() const { return kind == Kind::kUnreachable && error == ENOBUFS; }
 };
 
 /// Largest number of cookies shown at once.

@@ -280,8 +280,8 @@ Held Pipeline::held() const {
   held.records = p.pools.boards.in_use() + p.pools.ranges.in_use();
   held.waiting = p.delayed.count() + p.scheduler.count();
   held.keys = p.table.size();
-  held.frames =
-      static_cast<std::uint32_t>(p.control_frames.size() + p.syn_frames.size() + p.out_count);
+  held.for_control = static_cast<std::uint32_t>(p.control_frames.size() + p.syn_frames.size());
+  held.frames = held.for_control + static_cast<std::uint32_t>(p.out_count);
   held.messages = static_cast<std::uint32_t>(p.commands.size() + p.events.size());
   return held;
 }

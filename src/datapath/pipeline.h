@@ -44,12 +44,13 @@ struct Links {
 
 /// What flows and frames hold now. All is 0 when no flow is left and no frame under way.
 struct Held {
-  std::uint32_t tickets = 0;   ///< taken and not put, of both order points
-  std::uint32_t records = 0;   ///< of loss recovery
-  std::uint32_t waiting = 0;   ///< entries for delayed ACKs, of the round and of paces
-  std::uint32_t keys = 0;      ///< of the flow table
-  std::uint32_t frames = 0;    ///< for control, and to be sent
-  std::uint32_t messages = 0;  ///< commands and events not read
+  std::uint32_t tickets = 0;      ///< taken and not put, of both order points
+  std::uint32_t records = 0;      ///< of loss recovery
+  std::uint32_t waiting = 0;      ///< entries for delayed ACKs, of the round and of paces
+  std::uint32_t keys = 0;         ///< of the flow table
+  std::uint32_t frames = 0;       ///< for control, and to be sent
+  std::uint32_t messages = 0;     ///< commands and events not read
+  std::uint32_t for_control = 0;  ///< of `frames`, so many
 
   bool operator==(const Held&) const = default;
 };

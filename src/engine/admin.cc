@@ -333,7 +333,7 @@ void Admin::on_icmp(const wire::IcmpReport& report) {
     icmp_second_ = now;
     icmp_passed_ = 0;
   }
-  if (++icmp_passed_ > kIcmpPerSecond) return;
+  if (++icmp_passed_ > kIcmpPerSecond) return links_.verbs.count_icmp_over_limit();
   control::Request request = request_of(control::Request::Kind::kIcmp);
   request.icmp = report.kind == wire::IcmpReport::Kind::kTooBig
                      ? control::Request::Icmp::kTooBig

@@ -35,10 +35,12 @@ struct Core::Impl final : control::World {
   std::size_t receive(Time now);
   void feed_control(Time now);
   void send(std::span<const Frame> burst);
+  std::int64_t unexplained_frames() const;
 
   // control::World: frames stay here, all else goes on.
   void transmit(Frame frame) override {
     if (pending_count == kMaxPending) {
+      losses.answers_full.add();
       frames.release(frame);
     } else {
       pending[pending_count++] = frame;
@@ -46,6 +48,7 @@ struct Core::Impl final : control::World {
   }
   void reinject(Frame frame) override {
     if (reinjected_count == kBurst) {
+      losses.given_back_full.add();
       frames.release(frame);
     } else {
       reinjected[reinjected_count++] = frame;
@@ -86,6 +89,7 @@ struct Core::Impl final : control::World {
   std::size_t pending_count = 0;
   std::array<Frame, kBurst> reinjected;
   std::size_t reinjected_count = 0;
+  CoreLosses losses;
   control::Control control;
 };
 
@@ -142,7 +146,19 @@ void Core::Impl::send(std::span<const Frame> burst) {
     port.flush();
     done += port.tx(burst.subspan(done));
   }
+  losses.wire_full.add(burst.size() - done);
   for (const Frame& frame : burst.subspan(done)) frames.release(frame);
+}
+
+/// The data path sees frames of the port and those given back, and says of each what it was for;
+/// so does control of those that it gets.
+std::int64_t Core::Impl::unexplained_frames() const {
+  const datapath::Counters& seen = pipeline.counters();
+  std::uint64_t explained = seen.segments_in.value() + seen.drops.control_behind.value() +
+                            seen.drops.control_full.value() + seen.drops.syn_ring_full.value();
+  for (std::size_t i = 1; i < seen.parse.size(); ++i) explained += seen.parse[i].value();
+  explained += control.counters().explained() + pipeline.held().for_control;
+  return static_cast<std::int64_t>(seen.frames_in.value() - explained);
 }
 
 Core::Core(const CoreOptions& options, const CoreLinks& links)
@@ -159,6 +175,8 @@ Time Core::next_deadline() const {
 bool Core::posted() const { return impl_->pipeline.posted(); }
 control::Control& Core::control() { return impl_->control; }
 const datapath::Counters& Core::datapath_counters() const { return impl_->pipeline.counters(); }
+const CoreLosses& Core::losses() const { return impl_->losses; }
+std::int64_t Core::unexplained_frames() const { return impl_->unexplained_frames(); }
 datapath::Held Core::held() const { return impl_->pipeline.held(); }
 
 }  // namespace toe::engine

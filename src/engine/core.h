@@ -5,6 +5,7 @@
 #ifndef TOE_ENGINE_CORE_H_
 #define TOE_ENGINE_CORE_H_
 
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -33,6 +34,13 @@ struct CoreLinks {
   control::World& world;
 };
 
+/// Frames that were lost between the parts, for a queue was full. Written by the worker.
+struct CoreLosses {
+  datapath::Counter answers_full;     ///< control's, more than may wait to be sent
+  datapath::Counter given_back_full;  ///< those that control gave back to the data path
+  datapath::Counter wire_full;        ///< the port did not take them
+};
+
 class Core {
  public:
   Core(const CoreOptions& options, const CoreLinks& links);
@@ -54,6 +62,10 @@ class Core {
 
   control::Control& control();
   const datapath::Counters& datapath_counters() const;
+  const CoreLosses& losses() const;
+  /// Received frames less those of which a counter tells what became of them, and those that wait.
+  /// INVARIANT: 0 between steps: no frame vanishes uncounted.
+  std::int64_t unexplained_frames() const;
   /// What flows and frames hold of the data path now.
   datapath::Held held() const;
 

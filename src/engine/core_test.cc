@@ -1,6 +1,7 @@
 // Core on a wire in memory: what it does with frames that belong to nobody, and that it keeps none.
 #include "engine/core.h"
 
+#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -42,7 +43,7 @@ class CoreTest : public ::testing::Test {
       : wire(64), flows(16), core(options(), {wire.port(0), wire.port(0).pool(), flows, world}) {
     wire.set_now(now);
   }
-  void send(std::uint8_t flags) {
+  static wire::TcpSegmentHeader header(std::uint8_t flags) {
     wire::TcpSegmentHeader h;
     h.eth_src = {{0x02, 0, 0, 0, 0, 2}};
     h.eth_dst = {{0x02, 0, 0, 0, 0, 1}};
@@ -53,11 +54,30 @@ class CoreTest : public ::testing::Test {
     h.seq = 7;
     h.ack = 99;
     h.flags = flags;
+    return h;
+  }
+  void send(std::uint8_t flags) { send(header(flags)); }
+  void send(const wire::TcpSegmentHeader& h) {
     FramePool& pool = wire.port(1).pool();
     Frame f = pool.acquire();
     f.length = static_cast<std::uint16_t>(
         wire::build_segment(h, {}, {pool.chunk(f.chunk) + f.offset, std::size_t{200}}));
     wire.port(1).tx({&f, 1});
+  }
+  /// A segment that is whole, or has a byte changed, or its end cut off. False: the wire is full.
+  bool send_damaged(std::minstd_rand& random) {
+    FramePool& pool = wire.port(1).pool();
+    Frame f = pool.acquire();
+    if (!f.valid()) return false;
+    wire::TcpSegmentHeader h = header(static_cast<std::uint8_t>(random()));
+    if (random() % 16 == 0) h.src = h.dst;
+    std::uint8_t* bytes = pool.chunk(f.chunk) + f.offset;
+    f.length = static_cast<std::uint16_t>(wire::build_segment(h, {}, {bytes, std::size_t{200}}));
+    if (random() % 4 == 0) bytes[random() % f.length] ^= static_cast<std::uint8_t>(random());
+    if (random() % 8 == 0) f.length = static_cast<std::uint16_t>(1 + random() % f.length);
+    if (wire.port(1).tx({&f, 1}) == 1) return true;
+    pool.release(f);
+    return false;
   }
   std::vector<wire::TcpSegment> settle() {
     while (core.step(now)) {
@@ -101,6 +121,40 @@ TEST_F(CoreTest, KeepsNoFrameWhateverArrives) {
   }
   EXPECT_EQ(wire.port(0).pool().free_count(), wire.port(0).pool().chunks());
   EXPECT_TRUE(core.control().quiet());
+  EXPECT_EQ(core.unexplained_frames(), 0);
+}
+
+// More at once than the queues between the parts hold: what has no place is counted as lost.
+TEST_F(CoreTest, KnowsWhatBecameOfEachFrame) {
+  std::minstd_rand random(7);
+  std::uint64_t sent = 0;
+  for (int round = 0; round < 200; ++round) {
+    for (int i = 0; i < 60; ++i) sent += send_damaged(random) ? 1 : 0;
+    if (round % 8 != 7) continue;  // a flood: many bursts before control may look
+    settle();
+    ASSERT_EQ(core.unexplained_frames(), 0) << "round " << round;
+  }
+  EXPECT_GT(sent, 1000u);
+  EXPECT_EQ(core.datapath_counters().frames_in.value(), sent);
+  EXPECT_GT(core.datapath_counters()
+                .parse[static_cast<std::size_t>(wire::ParseVerdict::kBadTcpChecksum)]
+                .value(),
+            0u);
+  EXPECT_GT(core.control().counters().drops.own_source, 0u);
+  EXPECT_GT(core.control().counters().stray_segments, 0u);
+  EXPECT_EQ(wire.port(0).pool().free_count(), wire.port(0).pool().chunks());
+}
+
+// To answer one is to speak with oneself.
+TEST_F(CoreTest, IgnoresSegmentsFromTheirOwnDestination) {
+  for (const std::uint8_t flags : {wire::kSyn, wire::kAck, wire::kRst, wire::kFin}) {
+    wire::TcpSegmentHeader h = header(flags);
+    h.src = h.dst;
+    send(h);
+  }
+  EXPECT_TRUE(settle().empty());
+  EXPECT_EQ(core.control().counters().drops.own_source, 4u);
+  EXPECT_EQ(core.unexplained_frames(), 0);
 }
 
 TEST_F(CoreTest, HasNothingToDoWhenNothingHappens) {

@@ -99,10 +99,10 @@ void Destinations::look_up(const Key& key, Entry& entry) {
     return;
   }
   const auto neighbour = neighbours_.get(device_.ifindex, entry.next_hop);
-  if (!neighbour) return;  // being resolved: an event will tell
-  if (neighbour->failed && !neighbour->mac) {
+  // Gone: the event that said so was lost, or the kernel's table is full for the moment.
+  if (!neighbour || (neighbour->failed && !neighbour->mac)) {
     (void)neighbours_.refresh(device_.ifindex, entry.next_hop);
-    return;
+    return;  // an event will tell
   }
   on_hop(key, entry, *neighbour);
 }

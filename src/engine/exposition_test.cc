@@ -56,6 +56,7 @@ TEST(Exposition, EveryCounterIsAValidSampleAndUnique) {
   StatsFacts facts;
   add_control_counters(control, facts);
   add_datapath_counters(datapath, facts);
+  add_core_losses({}, facts);
   add_port_counters({}, facts);
   const auto sample = testing::MatchesRegex(
       R"re([a-z][a-z0-9_]*\{engine="default"(,[a-z]+="[^"\\]*")*\} [0-9]+)re");

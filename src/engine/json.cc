@@ -150,6 +150,10 @@ void add_control_counters(const control::Counters& counters, StatsFacts& facts) 
   add_count(facts.counters, #name, counters.name.load(std::memory_order_relaxed));
   TOE_CONTROL_COUNTERS(TOE_ADD)
 #undef TOE_ADD
+#define TOE_ADD(name) \
+  facts.drops.emplace_back(#name, counters.drops.name.load(std::memory_order_relaxed));
+  TOE_CONTROL_DROPS(TOE_ADD)
+#undef TOE_ADD
 }
 
 void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts) {
@@ -163,6 +167,12 @@ void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts
     facts.drops.emplace_back(wire::verdict_name(static_cast<wire::ParseVerdict>(i)),
                              counters.parse[i].value());
   }
+}
+
+void add_core_losses(const CoreLosses& losses, StatsFacts& facts) {
+  facts.drops.emplace_back("answers_full", losses.answers_full.value());
+  facts.drops.emplace_back("given_back_full", losses.given_back_full.value());
+  facts.drops.emplace_back("wire_full", losses.wire_full.value());
 }
 
 void add_port_counters(const port::PortStats& stats, StatsFacts& facts) {

@@ -14,6 +14,7 @@
 #include "control/control.h"
 #include "control/world.h"
 #include "datapath/counters.h"
+#include "engine/core.h"
 #include "engine/options.h"
 #include "port/port.h"
 
@@ -42,6 +43,7 @@ struct StatsFacts {
 };
 void add_control_counters(const control::Counters& counters, StatsFacts& facts);
 void add_datapath_counters(const datapath::Counters& counters, StatsFacts& facts);
+void add_core_losses(const CoreLosses& losses, StatsFacts& facts);
 void add_port_counters(const port::PortStats& stats, StatsFacts& facts);
 std::string stats_json(const StatsFacts& facts);
 

@@ -216,6 +216,7 @@ std::string Verbs::stats_text(const Question& question, const Clients& clients) 
   StatsFacts facts;
   add_control_counters(links_.core.control().counters(), facts);
   add_datapath_counters(links_.core.datapath_counters(), facts);
+  add_core_losses(links_.core.losses(), facts);
   add_port_counters(question.snapshot->stats, facts);
   const port::SteeringCounters steering = links_.steering.counters();
   facts.counters.emplace_back("user_shares_refused", clients.users().refused());
@@ -224,6 +225,7 @@ std::string Verbs::stats_text(const Question& question, const Clients& clients) 
   facts.counters.emplace_back("exceptions_redirected", steering.exceptions_redirected);
   facts.counters.emplace_back("fragments_passed", steering.fragments_passed);
   facts.counters.emplace_back("vlan_passed", steering.vlan_passed);
+  facts.drops.emplace_back("icmp_over_limit", icmp_over_limit_);
   facts.drops.emplace_back("steering_fragments", steering.fragments_dropped);
   facts.drops.emplace_back("steering_headers", steering.headers_dropped);
   facts.levels = {{"frames", question.snapshot->frames},

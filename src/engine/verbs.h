@@ -44,6 +44,9 @@ class Verbs {
 
   explicit Verbs(VerbLinks links) : links_(std::move(links)) {}
 
+  /// Counts a message of a router that was not looked at, for too many came.
+  void count_icmp_over_limit() { ++icmp_over_limit_; }
+
   void ask(Clients& clients, Client& client, const shm::Admin& message);
   /// A dump for the engine itself.
   void dump(bool time_wait, RowsTaker done);
@@ -81,6 +84,7 @@ class Verbs {
   void answer(Clients& clients, Client& client, const Question& question);
   void refuse(Clients& clients, Client& client, std::uint64_t tag, int error);
 
+  std::uint64_t icmp_over_limit_ = 0;
   VerbLinks links_;
   std::list<Question> questions_;
 };

@@ -298,6 +298,8 @@ std::string SimEngine::leftovers() const {
   }
   if (port_.pool().free_count() != port_.pool().chunks()) text += " frames;";
   if (!segments_.empty()) text += " segments;";
+  const std::int64_t vanished = core_->unexplained_frames();
+  if (vanished != 0) text += " frames that vanished uncounted: " + std::to_string(vanished) + ';';
   return text;
 }
 

@@ -4,6 +4,7 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -52,7 +53,9 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& message) {
 Result<Neighbours> Neighbours::open() {
   auto netlink = Netlink::open(NETLINK_ROUTE);
   if (!netlink.ok()) return netlink.error();
-  return Neighbours(std::move(netlink.value()));
+  Neighbours neighbours(std::move(netlink.value()));
+  neighbours.read_table_sizes();
+  return neighbours;
 }
 
 int Neighbours::manage(const Key& key) {
@@ -85,25 +88,53 @@ int Neighbours::activate(const Key& key) {
   return *can_manage_ ? 0 : use(key);
 }
 
+bool Neighbours::has_room(const Counts& counts, bool known) {
+  const std::uint32_t most = std::min(counts.table / 2, kMaxKept);
+  return counts.kept < most && (known || counts.unknown < std::max(most / 4, 1u));
+}
+
+// In any namespace the kernel tells the sizes, which hold for all of them together.
+void Neighbours::read_table_sizes() {
+  Request request(RTM_GETNEIGHTBL, NLM_F_DUMP);
+  request.header<ndtmsg>().ndtm_family = AF_UNSPEC;
+  netlink_.exchange(request, [this](const nlmsghdr& message) {
+    if (message.nlmsg_type != RTM_NEWNEIGHTBL) return;
+    if (message.nlmsg_len < NLMSG_LENGTH(sizeof(ndtmsg))) return;
+    const auto family = static_cast<const ndtmsg*>(mnl_nlmsg_get_payload(&message))->ndtm_family;
+    const auto size = Attributes(message, sizeof(ndtmsg)).u32(NDTA_THRESH3);
+    if (!size || (family != AF_INET && family != AF_INET6)) return;
+    counts_[family == AF_INET ? 0 : 1].table = *size;
+  });
+}
+
 Status Neighbours::keep(int ifindex, const IpAddr& address) {
   const Key key{ifindex, address};
-  const auto known = kept_.find(key);
-  if (known != kept_.end()) {
-    known->second++;
+  const auto found = kept_.find(key);
+  if (found != kept_.end()) {
+    found->second.holders++;
     return Done{};
   }
-  if (kept_.size() >= kMaxKept) return Error{ENOBUFS, "too many neighbours"};
+  const auto entry = get(ifindex, address);
+  const bool known = entry && entry->mac;
+  Counts& counts = counts_of(address);
+  if (!has_room(counts, known)) read_table_sizes();  // the operator may have made them larger
+  if (!has_room(counts, known)) return Error{ENOBUFS, "too many neighbours"};
   const int code = activate(key);
   if (code != 0) return Error{code, std::string("neighbour not resolved: ") + strerror(code)};
-  kept_.emplace(key, 1);
+  kept_.emplace(key, Kept{1, known});
+  ++counts.kept;
+  if (!known) ++counts.unknown;
   return Done{};
 }
 
 void Neighbours::drop(int ifindex, const IpAddr& address) {
-  const auto known = kept_.find({ifindex, address});
-  if (known == kept_.end() || --known->second != 0) return;
-  const Key key = known->first;
-  kept_.erase(known);
+  const auto found = kept_.find({ifindex, address});
+  if (found == kept_.end() || --found->second.holders != 0) return;
+  const Key key = found->first;
+  Counts& counts = counts_of(address);
+  --counts.kept;
+  if (!found->second.known) --counts.unknown;
+  kept_.erase(found);
   // A use without the flag takes it away; the entry ages like any other.
   if (can_manage_ == true && !is_fixed(key)) use(key);
 }
@@ -113,6 +144,7 @@ std::optional<Neighbour> Neighbours::get(int ifindex, const IpAddr& address) {
   fill(request, ifindex, address);
   std::optional<Neighbour> found;
   netlink_.exchange(request, [&](const nlmsghdr& message) { found = parse_neighbour(message); });
+  if (found) note_answer(*found);
   return found;
 }
 
@@ -135,9 +167,17 @@ Status Neighbours::refresh(int ifindex, const IpAddr& address) {
   return Done{};
 }
 
+void Neighbours::note_answer(const Neighbour& neighbour) {
+  const auto found = kept_.find({neighbour.ifindex, neighbour.address});
+  if (found == kept_.end() || found->second.known || !neighbour.mac) return;
+  found->second.known = true;
+  --counts_of(neighbour.address).unknown;
+}
+
 void Neighbours::on_event(const Neighbour& neighbour) {
   const Key key{neighbour.ifindex, neighbour.address};
   if (!kept_.contains(key)) return;
+  note_answer(neighbour);
   if (neighbour.deleted) {
     activate(key);
   } else if (neighbour.stale && can_manage_ == false && !neighbour.fixed) {
@@ -146,7 +186,7 @@ void Neighbours::on_event(const Neighbour& neighbour) {
 }
 
 void Neighbours::on_carrier(int ifindex) {
-  for (const auto& [key, holders] : kept_) {
+  for (const auto& [key, kept] : kept_) {
     if (key.first == ifindex) activate(key);
   }
 }

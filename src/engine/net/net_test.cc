@@ -281,6 +281,33 @@ TEST_F(NetTest, KeepsNeighboursThroughDeletionCarrierLossAndDoubt) {
   EXPECT_EQ(neighbours.kept(), 0u);
 }
 
+// The kernel's table is shared by all: forged addresses must not fill it.
+TEST_F(NetTest, KeepsABoundedNumberOfUnknownNeighbours) {
+  auto opened = Neighbours::open();
+  ASSERT_TRUE(opened.ok());
+  Neighbours& neighbours = opened.value();
+  const auto nth = [](std::uint32_t n) { return IpAddr::v4(10, 98, n >> 8 & 0xff, n & 0xff); };
+  std::uint32_t kept = 0;
+  while (kept <= Neighbours::kMaxKept && neighbours.keep(ifindex_, nth(kept)).ok()) ++kept;
+  EXPECT_GT(kept, 1u);
+  EXPECT_LE(kept, Neighbours::kMaxKept / 4);
+  EXPECT_EQ(neighbours.unknown(), kept);
+  EXPECT_EQ(neighbours.keep(ifindex_, nth(kept)).error().code, ENOBUFS);
+
+  // Those that the kernel knows are no strangers, nor is one that answers meanwhile.
+  TestNetns::run("ip neigh replace 10.99.0.77 lladdr 02:00:00:00:00:77 dev v0 nud reachable");
+  EXPECT_TRUE(neighbours.keep(ifindex_, addr("10.99.0.77")).ok());
+  EXPECT_EQ(neighbours.unknown(), kept);
+  TestNetns::run("ip neigh replace 10.98.0.0 lladdr 02:00:00:00:00:78 dev v0 nud reachable");
+  ASSERT_TRUE(neighbours.get(ifindex_, nth(0)));
+  EXPECT_EQ(neighbours.unknown(), kept - 1);
+  EXPECT_TRUE(neighbours.keep(ifindex_, nth(kept)).ok());
+  EXPECT_FALSE(neighbours.keep(ifindex_, nth(kept + 1)).ok());
+  neighbours.drop(ifindex_, nth(1));
+  EXPECT_TRUE(neighbours.keep(ifindex_, nth(kept + 1)).ok());
+  EXPECT_TRUE(neighbours.keep(ifindex_, kThere6).ok()) << "each family has its table";
+}
+
 // --- connections of the kernel ---
 
 TEST_F(NetTest, ListsConnectionsOfAPortInBothFamilies) {
