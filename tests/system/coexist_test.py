@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import time
 
 import harness
@@ -47,27 +46,6 @@ def first_contact_to_peer(bed):
         check(program.wait(10) == 0 and "hello" in program.output(), program.output())
 
 
-def ping(bed, count):
-    """How many of `count` ICMP echo requests are answered."""
-    with bed.client.inside():
-        icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    icmp.settimeout(2)
-    answered = 0
-    for number in range(count):
-        head = struct.pack("!BBHHH", 8, 0, 0, 0x746f, number)
-        total = sum(struct.unpack("!4H", head))
-        total = (total & 0xffff) + (total >> 16)
-        icmp.sendto(head[:2] + struct.pack("!H", ~total & 0xffff) + head[4:], (SERVER, 0))
-        with contextlib.suppress(TimeoutError):
-            while True:
-                reply = icmp.recv(2000)[20:]
-                if reply[0] == 0 and struct.unpack("!HH", reply[4:8]) == (0x746f, number):
-                    answered += 1
-                    break
-    icmp.close()
-    return answered
-
-
 @case
 def ping_and_kernel_service(bed):
     """Ping, a kernel TCP service and UDP on the engine's address, while the engine is busy."""
@@ -82,7 +60,7 @@ def ping_and_kernel_service(bed):
         busy = bed.client.start([harness.client_program("echoload"), "--server",
                                  f"{SERVER}:{PORT}", "-c", "16", "--seconds", "4"])
         time.sleep(0.3)
-        check(ping(bed, 20) == 20, "pings were lost")
+        check(harness.ping(bed, 20) == 20, "pings were lost")
         bed.load("echoload", "--server", f"{SERVER}:{PORT + 1}", "-c", "5", "-n", "2000")
         udp.settimeout(2)
         sender.sendto(b"datagram", (SERVER, 5353))

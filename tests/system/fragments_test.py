@@ -1,93 +1,13 @@
 #!/usr/bin/env python3
 """Fragments of segments for an offloaded port: dropped and counted, never delivered, no harm."""
-import contextlib
 import os
-import socket
-import struct
 
 import harness
-from harness import (CLIENT, CLIENT6, CLIENT_DEV, SERVER, SERVER6, case, check, need_engine,
-                     wait_for)
-from raw_peer import checksum
+from harness import SERVER, SERVER6, case, check, need_engine, wait_for
+from injector import Injector, reset
 
 PORT = 7005
-ETHERNET = 14
-MORE = 0x2000  # of the IPv4 header
 EVIL = b"evil" * 50
-
-
-class Injector:
-    """Sends packets of its own on the client's device in the name of one connection."""
-
-    def __init__(self, bed, address):
-        self.six = ":" in address
-        with bed.client.inside():
-            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.bind((CLIENT_DEV, 0))
-        self.socket.settimeout(0.2)
-        self.connection = bed.connect(PORT, address)
-        self.port = self.connection.getsockname()[1]
-        harness.echo_once(self.connection, b"hello")
-        self._learn()
-
-    def _learn(self):
-        """Ethernet header and TCP header of the client's next segment, from its last one."""
-        with contextlib.suppress(TimeoutError):
-            while True:
-                frame, (_, _, kind, *_) = self.socket.recvfrom(65535)
-                offset = ETHERNET + (40 if self.six else 20)
-                tcp = frame[offset:]
-                is_tcp = frame[20 if self.six else 23] == socket.IPPROTO_TCP
-                if kind != socket.PACKET_OUTGOING or not is_tcp or len(tcp) < 20:
-                    continue
-                source, _, sequence, _ = struct.unpack("!HHII", tcp[:12])
-                if source != self.port:
-                    continue
-                header = (tcp[12] >> 4) * 4
-                self.link = frame[:ETHERNET]
-                end = len(frame) if self.six else ETHERNET + struct.unpack("!H", frame[16:18])[0]
-                self.sequence = sequence + end - offset - header
-                self.header = tcp[:header]
-
-    def segment(self, payload):
-        """The connection's next segment, TCP header and payload, in order and with a right sum."""
-        header = bytearray(self.header)
-        header[4:8] = struct.pack("!I", self.sequence & 0xffffffff)
-        header[13] = 0x18
-        header[16:18] = b"\0\0"
-        family = socket.AF_INET6 if self.six else socket.AF_INET
-        ends = [socket.inet_pton(family, a) for a in
-                ((CLIENT6, SERVER6) if self.six else (CLIENT, SERVER))]
-        pseudo = b"".join(ends) + struct.pack("!II", len(header) + len(payload), 6)
-        header[16:18] = struct.pack("!H", checksum(pseudo + bytes(header) + payload))
-        return bytes(header) + payload
-
-    def send_fragment(self, data, offset, more, number):
-        """`data` at `offset` of datagram `number`."""
-        if self.six:
-            data = struct.pack("!BBHI", socket.IPPROTO_TCP, 0, offset | more, number) + data
-            packet = struct.pack("!IHBB", 6 << 28, len(data), 44, 64)
-            packet += socket.inet_pton(socket.AF_INET6, CLIENT6)
-            packet += socket.inet_pton(socket.AF_INET6, SERVER6)
-        else:
-            packet = bytearray(struct.pack(
-                "!BBHHHBBH4s4s", 0x45, 0, 20 + len(data), number & 0xffff,
-                offset // 8 | (MORE if more else 0), 64, socket.IPPROTO_TCP, 0,
-                socket.inet_aton(CLIENT), socket.inet_aton(SERVER)))
-            packet[10:12] = struct.pack("!H", checksum(bytes(packet)))
-        self.socket.send(self.link + bytes(packet) + data)
-
-    def send_in_pieces(self, data, cuts, number, order=1):
-        places = [0, *cuts, len(data)]
-        pieces = list(zip(places, places[1:]))[::order]
-        for start, end in pieces:
-            self.send_fragment(data[start:end], start, end != len(data), number)
-
-
-def reset(connection):
-    """Ends a connection whose client does not know of the bytes sent in its name."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def counts(bed):
@@ -122,7 +42,7 @@ def not_delivered(bed, injector):
 def injected_into(bed, address):
     need_engine()
     bed.serve(harness.echo_server("level", f"[::]:{PORT}"), PORT)
-    injector = Injector(bed, address)
+    injector = Injector(bed, address, PORT)
     resets = bed.client.tcp_counters()["EstabResets"]
     not_delivered(bed, injector)
     check(bed.client.tcp_counters()["EstabResets"] == resets, "a connection was reset")
@@ -144,7 +64,7 @@ def atomic_fragment(bed):
     """A fragment header of a whole packet (RFC 6946) changes nothing: the segment is taken."""
     need_engine()
     bed.serve(harness.echo_server("level", f"[::]:{PORT}"), PORT)
-    injector = Injector(bed, SERVER6)
+    injector = Injector(bed, SERVER6, PORT)
     before = counts(bed)
     injector.send_fragment(injector.segment(EVIL), 0, False, 7)
     wait_for(lambda: counts(bed)["in"] == before["in"] + len(EVIL), 5, "the segment's bytes")
@@ -163,7 +83,7 @@ while True:
     while data := c.recv(65536):
         c.sendall(data)
 """], PORT, offload=False)
-    injector = Injector(bed, SERVER)
+    injector = Injector(bed, SERVER, PORT)
     injector.send_in_pieces(injector.segment(EVIL), [40, 120], 5)
 
     def received():
