@@ -15,10 +15,10 @@
 namespace toe::libtoe {
 namespace {
 
-/// Empty reads between looks whether the engine still lives, for programs that only poll.
-constexpr std::uint32_t kLifeEvery = 1024;
-/// Time between such looks of a program that only writes.
+/// Time between looks whether the engine still lives, for programs that never wait.
 constexpr std::int64_t kLifeEveryNs = 50'000'000;
+/// Empty reads between looks at the clock: event loops read once in vain for each request.
+constexpr std::uint32_t kEmptyReads = 16;
 
 bool must_not_block(const Socket& socket, int flags) {
   return (flags & MSG_DONTWAIT) != 0 || socket.settings.nonblocking.load(std::memory_order_relaxed);
@@ -30,22 +30,19 @@ std::size_t wanted(const Socket& socket, std::size_t room, int flags) {
   return std::min<std::size_t>(room, socket.connection.low_water());
 }
 
-void count_empty_call() {
-  static std::atomic<std::uint32_t> calls{0};
-  if (calls.fetch_add(1, std::memory_order_relaxed) % kLifeEvery == kLifeEvery - 1) {
-    Runtime::get().check_life();
-  }
-}
-
-// A writer whose socket has room never sleeps, so nothing would tell it of the engine's death. An
-// engine that has not taken the last hint yet is busy, stopped or dead.
-void look_for_life(const Socket& socket) {
+void look_for_life() {
   static std::atomic<std::int64_t> next{0};
-  if (!socket.connection.hint_waits()) return;
   const std::int64_t now = now_ns();
   if (now < next.load(std::memory_order_relaxed)) return;
   next.store(now + kLifeEveryNs, std::memory_order_relaxed);
   Runtime::get().check_life();
+}
+
+void count_empty_read() {
+  static std::atomic<std::uint32_t> calls{0};
+  if (calls.fetch_add(1, std::memory_order_relaxed) % kEmptyReads == kEmptyReads - 1) {
+    look_for_life();
+  }
 }
 
 // An error met after bytes were moved is for the next call.
@@ -104,7 +101,7 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
     if (n == 0) return done;
     if (n != -EAGAIN) return after_some(socket, done, n);
     if (must_not_block(socket, flags)) {
-      count_empty_call();
+      count_empty_read();
       return done > 0 ? done : -EAGAIN;
     }
     const int error = wait_for(socket, Want::kReadable, deadline);
@@ -115,7 +112,9 @@ ssize_t socket_recv(Socket& socket, IoCursor into, int flags) {
 ssize_t socket_send(Socket& socket, IoCursor from, int flags) {
   const bool urgent = (flags & MSG_OOB) != 0;
   if (urgent && !socket.connection.carries_urgent()) return -EOPNOTSUPP;
-  look_for_life(socket);
+  // A writer whose socket has room never waits. An engine that has not taken the last hint yet is
+  // busy, stopped or dead.
+  if (socket.connection.hint_waits()) look_for_life();
   Deadline deadline(socket.settings.send_timeout_ns.load(std::memory_order_relaxed));
   ssize_t done = 0;
   bool armed = false;

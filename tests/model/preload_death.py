@@ -157,6 +157,26 @@ def death_in_epoll(server, client):
     c2.close()
 
 
+def death_of_poller(server, client):
+    """One that looks for bytes now and then, and never waits, learns of it."""
+    c, a = pair(server, client)
+    c.sendall(b"x")
+    assert a.recv(1) == b"x"
+    ask("kill engine")
+    for _ in range(100):
+        try:
+            assert a.recv(1, socket.MSG_DONTWAIT) == b"never"
+        except BlockingIOError:
+            time.sleep(0.02)
+            continue
+        except ConnectionResetError:
+            break
+    else:
+        assert False, "not told"
+    a.close()
+    c.close()
+
+
 def death_of_writer(server, client):
     """One that only writes, now and then, and whose peer has ended its direction, learns of it."""
     c, a = pair(server, client)

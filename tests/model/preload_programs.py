@@ -22,7 +22,7 @@ import threading
 import time
 
 from preload_base import listener, pair
-from preload_death import death_in_epoll, death_of_blocked, death_of_writer
+from preload_death import death_in_epoll, death_of_blocked, death_of_poller, death_of_writer
 
 
 def basic(server, client):
@@ -720,7 +720,7 @@ def ping_pong(server, client):
     a.close()
 
 
-DEATH = [death_of_blocked, death_in_epoll, death_of_writer]
+DEATH = [death_of_blocked, death_in_epoll, death_of_poller, death_of_writer]
 BULKY = [bulk, epoll_echo, epoll_edge, asyncio_echo, sendfiles]
 ALL = [basic, bulk, waitall, epoll_echo, epoll_edge, pollers, nonblocking_connect, refused, resets,
        sigpipe, interrupted, options, inherited_options, dups, forks, spawns, passing, execs,
