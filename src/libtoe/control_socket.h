@@ -8,19 +8,6 @@
 
 namespace toe::libtoe {
 
-/// Moves `fd` to the top of the descriptor range, close-on-exec, so that programs that expect
-/// small numbers, or close all they know, do not meet it. Returns the new number.
-int move_to_top(int fd);
-/// True for descriptors that libtoe owns; the program may neither close nor replace them.
-bool is_internal_fd(int fd);
-void close_internal(int fd);
-/// close_range(2) that leaves our own descriptors open. 0 or a negative errno.
-int close_around_internal(unsigned first, unsigned last, int flags);
-/// Before the program's dup2 onto `fd`: false when `fd` is one of ours.
-bool make_room(int fd);
-/// Fork child: closes all of them; they are the parent's.
-void forget_internal_fds();
-
 class ControlSocket final : public EngineLink {
  public:
   /// Connects to `path`; null with errno set when nobody answers.
@@ -40,6 +27,7 @@ class ControlSocket final : public EngineLink {
 
  private:
   explicit ControlSocket(int fd) : fd_(fd) {}
+  bool await(shm::MessageType& type);
 
   int fd_;
   int doorbell_ = -1;  ///< write end of the engine's doorbell

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "libtoe/control_socket.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/libc.h"
 #include "libtoe/runtime.h"
 
@@ -72,8 +72,7 @@ int Crowd::Member::follow(std::span<pollfd> fds, std::int64_t timeout_ns, const 
 void Crowd::enter(Member& member) {
   MutexLock lock(mutex_);
   if (free_fds_.empty()) {
-    const int made = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (made >= 0) member.fd_ = move_to_top(made);
+    member.fd_ = make_internal([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
   } else {
     member.fd_ = free_fds_.back();
     free_fds_.pop_back();

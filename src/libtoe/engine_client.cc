@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "libtoe/cancel.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/libc.h"
 
 namespace toe::libtoe {
@@ -20,15 +21,15 @@ constexpr std::uint64_t kMaxSpinNs = 1'000;
 constexpr std::uint64_t kMaxYieldNs = 10'000'000;
 
 void close_fds(const Packet& packet) {
-  for (std::uint32_t i = 0; i < packet.fd_count; ++i) libc().close(packet.fds[i]);
+  for (std::uint32_t i = 0; i < packet.fd_count; ++i) close_internal(packet.fds[i]);
 }
 
 void read_comm(char (&comm)[16]) {
-  const int fd = ::open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+  const int fd = make_internal([] { return ::open("/proc/self/comm", O_RDONLY | O_CLOEXEC); });
   if (fd < 0) return;
   const ssize_t n = libc().read(fd, comm, sizeof(comm) - 1);
   comm[n > 0 ? n - 1 : 0] = 0;  // without the line's end
-  libc().close(fd);
+  close_internal(fd);
 }
 
 }  // namespace
@@ -77,7 +78,7 @@ bool EngineClient::on_welcome(const Packet& packet) {
     return bell_.page != nullptr;
   }
   void* page = ::mmap(nullptr, shm::kPageBytes, PROT_READ, MAP_SHARED, packet.fds[0], 0);
-  libc().close(packet.fds[0]);
+  close_internal(packet.fds[0]);
   link_->set_doorbell(packet.fds[1]);
   if (page == MAP_FAILED) return false;
   bell_.page = static_cast<const shm::EnginePage*>(page);

@@ -9,6 +9,7 @@
 
 #include "libtoe/control_socket.h"
 #include "libtoe/epoll.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
 #include "libtoe/passed_fds.h"

@@ -9,6 +9,7 @@
 #include "libtoe/control_socket.h"
 #include "libtoe/epoll.h"
 #include "libtoe/inherit.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/libc.h"
 #include "libtoe/limbo.h"
 #include "libtoe/open.h"
@@ -226,6 +227,7 @@ void Runtime::after_fork_child() {
   Socket::unlock_pool();
   Epoll::reset_pool();
   reset_streams();
+  reset_fd_births();
   forget_urgent_bells();
   mutex_.reset();
   pid_ = ::getpid();

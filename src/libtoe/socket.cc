@@ -1,8 +1,9 @@
 #include "libtoe/socket.h"
 
-#include <dlfcn.h>
+#include <link.h>
 
 #include <cerrno>
+#include <string_view>
 
 #include "libtoe/epoll.h"
 
@@ -19,6 +20,7 @@ Socket* g_newest = nullptr;
 std::uint32_t g_free = 0;
 std::atomic<bool> g_any_offloaded{false};
 std::atomic<bool> g_io_uring{false};
+std::atomic<unsigned long long> g_loads_seen{0};  ///< libraries ever loaded, when last looked at
 
 void reset(Socket& socket) {
   socket.settings.nonblocking.store(false, std::memory_order_relaxed);
@@ -36,6 +38,15 @@ void reset(Socket& socket) {
   socket.connection.set_low_water(1);
   socket.passed.store(false, std::memory_order_relaxed);
   socket.out_mask.store(0, std::memory_order_relaxed);
+}
+
+/// dl_iterate_phdr's callback: nonzero stops it, as nothing has been loaded since the last look.
+int look_at_library(dl_phdr_info* library, std::size_t, void* loads) {
+  if (library->dlpi_adds == g_loads_seen.load(std::memory_order_relaxed)) return 1;
+  *static_cast<unsigned long long*>(loads) = library->dlpi_adds;
+  const std::string_view path = library->dlpi_name;
+  if (path.substr(path.rfind('/') + 1).starts_with("liburing.so")) note_io_uring();
+  return 0;
 }
 
 }  // namespace
@@ -74,13 +85,14 @@ void Socket::recycle(Socket* socket) {
   g_newest = socket;
 }
 
+// dlopen() with RTLD_NOLOAD would do, but it searches the file system: a hundred system calls per
+// connect, and descriptors whose numbers another thread may be about to close.
 bool io_uring_in_use() {
   if (g_io_uring.load(std::memory_order_relaxed)) return true;
-  void* library = ::dlopen("liburing.so.2", RTLD_LAZY | RTLD_NOLOAD);
-  if (library == nullptr) return false;
-  ::dlclose(library);
-  note_io_uring();
-  return true;
+  unsigned long long loads = 0;
+  const bool looked = ::dl_iterate_phdr(&look_at_library, &loads) == 0;
+  if (looked) g_loads_seen.store(loads, std::memory_order_relaxed);
+  return g_io_uring.load(std::memory_order_relaxed);
 }
 
 void note_io_uring() { g_io_uring.store(true, std::memory_order_relaxed); }

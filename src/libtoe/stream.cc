@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libtoe/internal_fds.h"
 #include "libtoe/io.h"
 #include "libtoe/libc.h"
 #include "libtoe/open.h"
@@ -69,6 +70,7 @@ int close_stream(void* cookie) {
   }
   delete stream;
   forget_fd(fd);
+  const FdChange change;
   return libc().close(fd);
 }
 

@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "libtoe/cancel.h"
-#include "libtoe/control_socket.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/libc.h"
 
 namespace toe::libtoe {
@@ -43,7 +43,7 @@ Lane* WaitContext::lane(MappedSegment& segment) {
   if (!answer) return nullptr;
   if (answer->fd >= 0) {
     doorbell_ = answer->doorbell;
-    doorbell_fd_ = move_to_top(answer->fd);
+    doorbell_fd_ = answer->fd;
     libc().fcntl(doorbell_fd_, F_SETFL, libc().fcntl(doorbell_fd_, F_GETFL) | O_NONBLOCK);
   }
   lane.open(&segment, answer->slot, &client_.bell());
@@ -91,8 +91,8 @@ int WaitContext::kick_fd() {
   if (fd >= 0) return fd;
   MutexLock lock(open_mutex_);
   if (kick_fd_.load(std::memory_order_relaxed) < 0) {
-    const int made = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (made >= 0) kick_fd_.store(move_to_top(made), std::memory_order_release);
+    const int made = make_internal([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
+    if (made >= 0) kick_fd_.store(made, std::memory_order_release);
   }
   return kick_fd_.load(std::memory_order_relaxed);
 }

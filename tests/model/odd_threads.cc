@@ -172,6 +172,38 @@ void odd_closed_while_shared(const Addresses& at) {
   close_both(ends);
 }
 
+// A socket takes the numbers that are free next, again and again, while another thread connects:
+// no call may open a file in passing. (A socket can be mapped, and faults when it is read.)
+void odd_numbers_taken(const Addresses& at) {
+  constexpr int kNumbers = 4;
+  const int listener = listen_on(at, 100);
+  const int taker = ::socket(AF_INET, SOCK_STREAM, 0);
+  const int first = ::dup(taker);  // the number of each connecting socket
+  ::close(first);
+  std::atomic<bool> stop{false};
+  std::thread thread([&] {
+    while (!stop.load()) {
+      for (int number = first + 1; number <= first + kNumbers; ++number) {
+        if (::dup2(taker, number) == number) ::close(number);
+      }
+    }
+  });
+  int connected = 0;
+  const long until = now_ms() + 1000;
+  while (now_ms() < until) {
+    const int client = connect_to(at);
+    const int server = ::accept(listener, nullptr, nullptr);
+    if (client >= 0 && server >= 0) ++connected;
+    ::close(server);
+    ::close(client);
+  }
+  stop.store(true);
+  thread.join();
+  say("connected", connected > 0 ? "yes" : "no");
+  ::close(taker);
+  ::close(listener);
+}
+
 // Threads of one instance; each event is for one of them.
 void odd_oneshot_threads(const Addresses& at) {
   constexpr int kPairs = 30;

@@ -98,8 +98,8 @@ class Pair:
             return self.bed.run_server_side(argv, seconds=120)
 
     def compare(self, point, direction):
-        """True unless our gap is too long. The kernel's TCP and the wire run ahead of every program;
-        the engine, like all that is started here, does so too: what is compared are protocols."""
+        """True unless our gap is too long. The kernel's TCP and the wire run ahead of every
+        program; the engine and all that is started here do so too: protocols are compared."""
         if not FULL:
             gap = self.gap(point, 1, direction, True)
             print(f"{point.name}, {direction}: {gap * 1e3:.0f} ms", flush=True)

@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 
-#include "libtoe/control_socket.h"
 #include "libtoe/epoll.h"
+#include "libtoe/internal_fds.h"
 #include "libtoe/open.h"
 #include "libtoe/options.h"
 #include "libtoe/preload/preload.h"
@@ -121,6 +121,7 @@ TOE_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* l
 TOE_EXPORT int close(int fd) {
   if (toe::libtoe::is_internal_fd(fd)) return answer(-EBADF);
   toe::libtoe::forget_fd(fd);
+  const toe::libtoe::FdChange change;
   return libc().close(fd);
 }
 
@@ -131,6 +132,7 @@ TOE_EXPORT int close_range(unsigned first, unsigned last, int flags) noexcept {
   for (unsigned fd = first; fd <= last && fd < end; ++fd) {
     toe::libtoe::forget_fd(static_cast<int>(fd));
   }
+  const toe::libtoe::FdChange change;
   return answer(toe::libtoe::close_around_internal(first, last, flags));
 }
 
@@ -144,12 +146,21 @@ TOE_EXPORT int dup(int fd) noexcept {
   return made;
 }
 
+namespace {
+
+int replace_fd(int from, int to, int flags) {
+  const toe::libtoe::FdChange change;
+  return libc().dup3(from, to, flags);
+}
+
+}  // namespace
+
 TOE_EXPORT int dup3(int from, int to, int flags) noexcept {
   if (from == to) return answer(-EINVAL);
-  if (!toe::libtoe::make_room(to)) return answer(-EBUSY);
+  if (toe::libtoe::is_internal_fd(to)) return answer(-EBUSY);
   if (libc().fcntl(from, F_GETFD) < 0) return -1;
   toe::libtoe::forget_fd(to);
-  const int made = libc().dup3(from, to, flags);
+  const int made = replace_fd(from, to, flags);
   if (made >= 0) toe::libtoe::note_dup(from, made);
   return made;
 }
