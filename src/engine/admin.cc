@@ -84,7 +84,7 @@ int Admin::run() {
 }
 
 int Admin::timeout_ms(Time now) const {
-  if (links_.verbs.waiting()) return 1;
+  if (links_.verbs.waiting() || orders_wait_) return 1;
   const Time next = std::min({links_.destinations.next_deadline(), links_.heartbeat.next_deadline(),
                               resume_at_, look_at_filter_at_, end_at_});
   if (next == Time::never()) return 1000;
@@ -119,7 +119,7 @@ void Admin::turn(const std::vector<int>& ready) {
   look_after_ports(now);
   links_.verbs.poll(links_.clients);
   links_.heartbeat.poll(now);
-  links_.bridge.orders.flush();
+  orders_wait_ = !links_.bridge.settle();
 }
 
 void Admin::read_client(int fd) {

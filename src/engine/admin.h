@@ -115,7 +115,8 @@ class Admin {
   std::set<std::uint16_t> to_drain_;  ///< wait for the next list of connections
   bool drain_asked_ = false;          ///< one is on its way
   Time look_at_filter_at_ = Time::never();
-  std::string filter_;  ///< in the way of what is new; empty: none
+  bool orders_wait_ = false;  ///< the worker had no room for all
+  std::string filter_;        ///< in the way of what is new; empty: none
   Time icmp_second_;
   std::uint32_t icmp_passed_ = 0;
   bool stopped_ = false;

@@ -48,9 +48,19 @@ Result<std::unique_ptr<Bridge>> Bridge::make(shm::EnginePage& page) {
 
 void Bridge::send(const Order& order) {
   TOE_CHECK(orders.push(order));  // bounded: clients are read only while nothing waits
+  wake_sleeper();
+}
+
+void Bridge::wake_sleeper() const {
   // Pairs with the fence between the worker's odd epoch and its last look at the ring.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (page_.sleep_epoch.load(std::memory_order_relaxed) & 1) orders.wake();
+}
+
+bool Bridge::settle() {
+  const bool all = orders.flush();
+  if (!orders.empty()) wake_sleeper();
+  return all;
 }
 
 void Bridge::send(const control::Request& request) {

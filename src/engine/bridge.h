@@ -132,8 +132,12 @@ class Bridge {
   /// Admin: queues an order and wakes the worker if it sleeps.
   void send(const Order& order);
   void send(const control::Request& request);
+  /// Admin, at the end of each turn: hands on what found no room and wakes the worker for it. False
+  /// while some still waits; then the admin may not sleep.
+  bool settle();
 
  private:
+  void wake_sleeper() const;
   Bridge(shm::EnginePage& page, UniqueFd order_event, UniqueFd note_event);
 
   shm::EnginePage& page_;

@@ -57,6 +57,25 @@ TEST_F(BridgeTest, AFullRingKeepsEverythingInOrder) {
   EXPECT_TRUE(bridge_->orders.empty());
 }
 
+TEST_F(BridgeTest, WhatFoundNoRoomWakesTheWorkerToo) {
+  for (std::size_t i = 0; i < 2 * kOrderRing + 1; ++i) bridge_->send(control::Request{});
+  EXPECT_FALSE(bridge_->settle()) << "the ring is full";
+  page_.page().sleep_epoch.store(1);
+  for (const bool all : {false, true}) {
+    Order order;
+    while (bridge_->orders.pop(order)) {
+    }
+    bridge_->orders.clear_event();
+    EXPECT_EQ(bridge_->settle(), all);
+    EXPECT_TRUE(readable(bridge_->orders.event_fd()));
+  }
+  bridge_->orders.clear_event();
+  Order order;
+  EXPECT_TRUE(bridge_->orders.pop(order));
+  EXPECT_TRUE(bridge_->settle());
+  EXPECT_FALSE(readable(bridge_->orders.event_fd())) << "nothing waits";
+}
+
 TEST_F(BridgeTest, NotesCarryTheCallsOfTheWorld) {
   WorldBridge world(*bridge_);
   const std::uint8_t message[] = {1, 2, 3};
