@@ -386,6 +386,20 @@ int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, 
   }
 }
 
+int await_engine(int fd) {
+  Socket* socket = as_socket(FdTable::get(fd));
+  if (socket == nullptr || !waits_for_engine(*socket)) return 0;
+  if (Runtime::get().attachment() != nullptr) return 0;
+  read_kernel_settings(*socket, fd);
+  if (socket->settings.nonblocking.load()) return 0;
+  Deadline deadline(socket->settings.recv_timeout_ns.load());
+  for (;;) {
+    if (const int error = wait_for_kernel(fd, deadline); error != 0) return error;
+    pollfd kernel{fd, POLLIN, 0};
+    if (libc().poll(&kernel, 1, 0) != 0 || Runtime::get().attachment() != nullptr) return 0;
+  }
+}
+
 int socket_shutdown(Socket& socket, int fd, int how) {
   if (socket.role() == Role::kListener) {
     if (how == SHUT_WR) return 0;

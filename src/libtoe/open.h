@@ -31,6 +31,10 @@ void update_listener(Socket& socket, int fd);
 int socket_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length);
 /// `flags` as accept4(2). The new fd, or a negative errno.
 int socket_accept(Socket& socket, int fd, sockaddr* address, socklen_t* length, int flags);
+/// Before an accept by the kernel alone: with a listener that no engine has seen yet this waits for
+/// a visitor as that accept would, and looks for an engine meanwhile. 0 to go on, or a negative
+/// errno.
+int await_engine(int fd);
 int socket_shutdown(Socket& socket, int fd, int how);
 /// Forgets `fd`; the last one gives the socket or epoll instance up. Before libc's close.
 void forget_fd(int fd);

@@ -14,11 +14,17 @@ namespace {
 
 constexpr int kMaxSelect = 1 << 20;  ///< fds of one select, beyond FD_SETSIZE for large bitmaps
 
+/// Result of a wait that ended because an engine has gone, or to look for one.
+constexpr int kLookForEngine = 1 << 30;
+/// How often a wait on a listener without an engine looks for one.
+constexpr std::int64_t kRetryNs = 1'000'000'000;
+
 bool ours(const pollfd& entry) {
   File* file = FdTable::get(entry.fd);
   if (file == nullptr) return false;
   if (file->role() == Role::kEpoll) return static_cast<Epoll*>(file)->expose();
-  return file->offloaded();
+  if (file->offloaded()) return true;
+  return waits_for_engine(*file) && Runtime::get().current() == nullptr;
 }
 
 short poll_events(Events events, short wanted) {
@@ -61,6 +67,7 @@ class Mixed {
       const File* file = FdTable::get(fds[i].fd);
       if (file != nullptr && file->role() == Role::kConnection) to.fd = -1;
       needs_kernel_ = needs_kernel_ || to.fd >= 0;
+      waits_for_engine_ = waits_for_engine_ || (file != nullptr && libtoe::waits_for_engine(*file));
     }
   }
 
@@ -99,11 +106,13 @@ class Mixed {
 
   std::span<pollfd> kernel() { return kernel_; }
   bool needs_kernel() const { return needs_kernel_; }
+  bool waits_for_engine() const { return waits_for_engine_; }
 
  private:
   std::span<pollfd> fds_;
   std::vector<pollfd> kernel_;
   bool needs_kernel_ = false;
+  bool waits_for_engine_ = false;
 };
 
 int sleep_alone(Mixed& mixed, WaitContext& waiter, std::int64_t left, const sigset_t* mask) {
@@ -136,6 +145,7 @@ int wait_alone(Mixed& mixed, WaitContext& waiter, const Limit& limit, const sigs
     if (signals.any()) return -EINTR;
     if (waiter.spin([&mixed] { return mixed.look_at_all() != 0; })) continue;
     if (const int n = sleep_alone(mixed, waiter, left, mask); n < 0) return n;
+    if (!waiter.client().alive()) return kLookForEngine;
   }
 }
 
@@ -151,17 +161,35 @@ int wait_in_crowd(Mixed& mixed, Attachment& attachment, const Limit& limit, cons
     const int n =
         member.sleep(mixed.kernel(), left, mask, [&mixed] { return mixed.look_at_all() != 0; });
     if (n < 0) return n;
+    if (!attachment.client.alive()) return kLookForEngine;
   }
 }
 
 // Every socket here is of an engine that is gone, or of a listener without one.
 int wait_for_kernel_alone(Mixed& mixed, const Limit& limit, const sigset_t* mask) {
+  const SignalWatch signals(-1);
   for (;;) {
     if (const int ready = mixed.look_at_all(); ready != 0) return ready;
-    const std::int64_t left = limit.left();
+    std::int64_t left = limit.left();
     if (left == 0) return 0;
-    if (const int n = mixed.ask_kernel(left, mask); n < 0) return n;
+    if (signals.any()) return -EINTR;
+    const bool slice = mixed.waits_for_engine() && (left < 0 || left > kRetryNs);
+    if (slice) left = kRetryNs;
+    if (const int n = mixed.ask_kernel(left, mask); n != 0) return n < 0 ? n : mixed.look_at_all();
+    if (slice) return kLookForEngine;
   }
+}
+
+int wait_with(Attachment& attachment, Mixed& mixed, const Limit& limit, const sigset_t* mask) {
+  const NoCancel between_sleeps;
+  const CallWaiter waiter(attachment);
+  if (waiter.get() == nullptr) return wait_in_crowd(mixed, attachment, limit, mask);
+  const int result = wait_alone(mixed, *waiter.get(), limit, mask);
+  const auto yield_ns = static_cast<std::int64_t>(attachment.client.profile().yield_ns);
+  const bool over = result != kLookForEngine;
+  waiter.get()->policy().on_wait_end(now_ns() - limit.start, yield_ns,
+                                     static_cast<std::uint32_t>(over ? std::max(result, 0) : 0));
+  return result;
 }
 
 }  // namespace
@@ -171,22 +199,21 @@ bool any_offloaded(std::span<const pollfd> fds) {
 }
 
 int mixed_poll(std::span<pollfd> fds, std::int64_t timeout_ns, const sigset_t* mask) {
-  Mixed mixed(fds);
-  if (mixed.needs_kernel()) {
-    if (const int n = mixed.ask_kernel(0, nullptr); n < 0) return n;
-  }
-  if (const int ready = mixed.look_at_all(); ready != 0 || timeout_ns == 0) return ready;
   const Limit limit{timeout_ns};
-  Attachment* attachment = Runtime::get().current();
-  if (attachment == nullptr) return wait_for_kernel_alone(mixed, limit, mask);
-  const NoCancel between_sleeps;
-  const CallWaiter waiter(*attachment);
-  if (waiter.get() == nullptr) return wait_in_crowd(mixed, *attachment, limit, mask);
-  const int result = wait_alone(mixed, *waiter.get(), limit, mask);
-  const auto yield_ns = static_cast<std::int64_t>(attachment->client.profile().yield_ns);
-  waiter.get()->policy().on_wait_end(now_ns() - limit.start, yield_ns,
-                                     static_cast<std::uint32_t>(std::max(result, 0)));
-  return result;
+  for (bool first = true;; first = false) {
+    Mixed mixed(fds);
+    if (mixed.needs_kernel()) {
+      if (const int n = mixed.ask_kernel(0, nullptr); n < 0) return n;
+    }
+    const int ready = mixed.look_at_all();
+    if (ready != 0 || timeout_ns == 0 || (!first && limit.left() == 0)) return ready;
+    // Looking for an engine also registers the listeners with it.
+    Attachment* attachment =
+        mixed.waits_for_engine() ? Runtime::get().attachment() : Runtime::get().current();
+    const int result = attachment == nullptr ? wait_for_kernel_alone(mixed, limit, mask)
+                                             : wait_with(*attachment, mixed, limit, mask);
+    if (result != kLookForEngine) return result;
+  }
 }
 
 bool any_offloaded(int count, const SelectSets& sets) {

@@ -93,6 +93,13 @@ inline Socket* offloaded_connection(int fd) {
                                                               : nullptr;
 }
 
+/// A listener that the kernel serves and an engine may, once there is one.
+inline bool waits_for_engine(const File& file) {
+  if (file.role() != Role::kFresh && file.role() != Role::kListener) return false;
+  const auto& socket = static_cast<const Socket&>(file);
+  return socket.backlog != 0 && socket.attachment.load() == nullptr;
+}
+
 /// True once a socket of this process has been offloaded.
 bool any_socket_offloaded();
 /// A ring of io_uring would act on the kernel sockets behind our back: such a program's sockets

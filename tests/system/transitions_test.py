@@ -182,4 +182,65 @@ def program_comes_and_goes(bed):
     check(longest < SOON, f"{longest:.1f} s until a program was served again")
 
 
+# Listens on the port in its argument and waits in one of the ways there are, without a visitor.
+IDLE = """
+import select, socket, sys
+how, port = sys.argv[1], int(sys.argv[2])
+listener = socket.create_server(("0.0.0.0", port))
+def wait(how):
+    if how.startswith("poll"):
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        return poll.poll(300 if how == "poll-briefly" else None)
+    if how == "select":
+        return select.select([listener], [], [])[0]
+    if how == "epoll":
+        epoll = select.epoll()
+        epoll.register(listener, select.EPOLLIN)
+        return epoll.poll()
+    return True
+while True:
+    if wait(how):
+        connection, _ = listener.accept()
+        while data := connection.recv(1000):
+            connection.sendall(data)
+"""
+IDLE_WAYS = ("poll", "poll-briefly", "select", "epoll", "accept")
+
+
+@case
+def idle_programs_meet_the_next_engine(bed):
+    """However a program waits for its first visitor: an engine that comes serves it, and so does
+    the one behind it, also when the program started without."""
+    need_engine()
+    script = harness.write_script(bed, "idle.py", IDLE)
+    ports = {PORT + number: how for number, how in enumerate(IDLE_WAYS)}
+
+    def start(port, engine):
+        argv = bed.under_engine([harness.PYTHON, script, ports[port], port], strict=engine)
+        process = bed.server.start(argv)
+        bed.wait_listening(process, port, offload=engine)
+        return process
+
+    def all_served():
+        wait_for(lambda: all(bed.owns(port) for port in ports), 10, lambda:
+                 f"listeners of {[how for port, how in ports.items() if not bed.owns(port)]}")
+        for port in ports:
+            with bed.engine_opens(), contextlib.closing(bed.connect(port)) as connection:
+                echo_once(connection, b"hello")
+    programs = [start(port, True) for port in ports]
+    check(bed.engine.stop() == 0, "not a clean exit")
+    time.sleep(1)
+    bed.engine = harness.Engine(bed.lab)
+    all_served()
+    bed.engine.process.kill()
+    for program in programs:
+        program.stop()
+    wait_for(lambda: not any(bed.server.listens(port) for port in ports), 5, "free ports")
+    for port in ports:
+        start(port, False)
+    bed.engine = harness.Engine(bed.lab)
+    all_served()
+
+
 harness.main()

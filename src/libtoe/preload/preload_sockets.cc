@@ -61,6 +61,10 @@ TOE_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) 
   if (Socket* socket = offloaded_socket(fd)) {
     return answer(socket_accept(*socket, fd, address, length, flags));
   }
+  if (const int error = toe::libtoe::await_engine(fd); error != 0) return answer(error);
+  if (Socket* socket = offloaded_socket(fd)) {
+    return answer(socket_accept(*socket, fd, address, length, flags));
+  }
   return libc().accept4(fd, address, length, flags);
 }
 
