@@ -6,6 +6,7 @@
 #   make test-all   everything at full length        make bench       the figures
 #   make sim        SEEDS=n seeds of the simulation from SEED on; SIM_SEED=n replays one of them
 #   make volume     ten million checked operations of unmodified programs
+#   make soak MINUTES=20   everything at once with events from SEED: bytes, leaks, latency checked
 #   make install    release build to PREFIX (/usr/local), below DESTDIR
 #   make deb        build/flextoe_VERSION_ARCHITECTURE.deb
 #   make tidy       clang-tidy over all sources      make format      clang-format in place
@@ -16,8 +17,8 @@ PREFIX ?= /usr/local
 SEED ?= $(shell tools/seed)
 export SEED JOBS
 
-.PHONY: all build debug asan tsan clang fuzz test test-all demo bench sim volume install deb tidy \
-        format clean
+.PHONY: all build debug asan tsan clang fuzz test test-all demo bench sim volume soak install \
+        deb tidy format clean
 
 all: build
 
@@ -58,6 +59,12 @@ volume:
 	@tools/packages install build test
 	@tools/build release
 	@tools/volume
+
+soak: MINUTES ?= 20
+soak:
+	@tools/packages install build test
+	@tools/build release
+	@tools/soak --minutes $(MINUTES) --seed $(SEED)
 
 install: build
 	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"

@@ -12,11 +12,11 @@ def mac(namespace, device):
     return words[words.index("link/ether") + 1]
 
 
-def start_flood(bed, seconds, rate=50000):
+def start_flood(bed, seconds, rate=50000, port=PORT):
     bed.server.ip("route", "add", f"{SOURCES}/15", "via", CLIENT, "dev", SERVER_DEV)
     return bed.client.start(
         [client_program("synflood"), "--dev", CLIENT_DEV, "--from-mac", mac(bed.client, CLIENT_DEV),
-         "--to-mac", mac(bed.server, SERVER_DEV), "--to", SERVER, "--port", PORT,
+         "--to-mac", mac(bed.server, SERVER_DEV), "--to", SERVER, "--port", port,
          "--sources", SOURCES, "--rate", rate, "--seconds", seconds])
 
 

@@ -34,8 +34,10 @@ class Skipped(Exception):
 
 
 def case(function):
-    """Marks a test case. It is called without arguments, or with a Bed if it takes one."""
-    _cases[function.__name__] = function
+    """Marks a test case of the program. It is called without arguments, or with a Bed if it takes
+    one. Of a topic that is imported only the functions are used."""
+    if function.__module__ == "__main__":
+        _cases[function.__name__] = function
     return function
 
 

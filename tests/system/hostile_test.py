@@ -190,4 +190,5 @@ def limits_of_a_user(bed):
         connection.close()
 
 
-harness.main()
+if __name__ == "__main__":
+    harness.main()

@@ -23,8 +23,8 @@ asyncio.run(main())
 """
 
 
-def http_server(directory):
-    return [PYTHON, "-m", "http.server", "8000", "--directory", directory]
+def http_server(directory, *arguments):
+    return [PYTHON, "-m", "http.server", "8000", "--directory", directory, *arguments]
 
 
 def redis_server(bed, *arguments):
