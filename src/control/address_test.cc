@@ -1,6 +1,7 @@
 // Addresses and routes that change while connections live, and by what routes are asked for.
 #include <cerrno>
 
+#include "control/records.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -10,6 +11,8 @@ using Kind = flow::Command::Kind;
 
 class AddressTest : public ControlTest {
  protected:
+  using ControlTest::ControlTest;
+
   void accepted(std::uint16_t port = 40000) {
     if (segments.empty()) serve();
     if (slot == 0) slot = context(1, 1);
@@ -95,6 +98,63 @@ TEST_F(AddressTest, WithoutARouteNothingLeaves) {
   const wire::HeaderTemplate& header = *commanded(Kind::kSetHeader)[1].header;
   EXPECT_FALSE(header.mute);
   EXPECT_EQ(std::memcmp(header.bytes, kPeerMac.bytes.data(), 6), 0);
+}
+
+class LargeTable : public AddressTest {
+ protected:
+  static constexpr std::uint32_t kMost = 8192;
+  static Options large() {
+    Options o = small_options();
+    o.max_flows = kMost;
+    return o;
+  }
+  LargeTable() : AddressTest(large()) {}
+};
+
+// As after a SYN flood: many destinations are known, and an event concerns them all.
+TEST_F(LargeTable, OneLookAtThemServesAllRoutesThatChange) {
+  accepted();
+  std::vector<IpAddr> others;
+  for (std::uint8_t i = 0; i < 200; ++i) others.push_back(IpAddr::v4(198, 18, 0, i));
+  for (const IpAddr& other : others) {
+    wire::TcpSegmentHeader syn = from_peer(50000, wire::kSyn, 1000);
+    syn.src = other;
+    receive(syn);
+    route(other);
+  }
+  ASSERT_GT(world.routes_wanted.size(), 8u);
+  others.push_back(kPeer);
+  for (const bool gone : {true, false}) {
+    const std::size_t before = commanded(Kind::kSetHeader).size();
+    for (const IpAddr& remote : others) {
+      Request r = world.route_answer(remote);
+      r.route.kind = gone ? Route::Kind::kUnreachable : Route::Kind::kDirect;
+      r.route.source_mac = kHereMac;
+      r.route.next_hop_mac = kPeerMac;
+      request(r);
+    }
+    std::uint32_t steps = 1;
+    while (control->poll(now)) ++steps;
+    EXPECT_LT(steps, 2 * kMost / kRecordsPerStep) << "routes of half-open connections, one flow";
+    drain();
+    ASSERT_EQ(mutes().size(), before + 1);
+    EXPECT_EQ(mutes().back(), gone);
+  }
+}
+
+TEST_F(AddressTest, ARouteThatChangesAgainMeanwhileIsToldAgain) {
+  accepted();
+  for (const bool gone : {true, false, true}) {
+    Request r = world.route_answer(kPeer);
+    r.route.kind = gone ? Route::Kind::kUnreachable : Route::Kind::kDirect;
+    r.route.source_mac = kHereMac;
+    r.route.next_hop_mac = kPeerMac;
+    request(r);
+    (void)control->poll(now);
+  }
+  EXPECT_TRUE(mutes().back());
+  route(kPeer);
+  EXPECT_FALSE(mutes().back());
 }
 
 TEST_F(AddressTest, ConnectionsKeepTheirWayWhenTheRouteLeadsElsewhere) {

@@ -1,5 +1,6 @@
 // Work over all records in bounded steps: death of a process, new routes, lost addresses, the end.
 #include <algorithm>
+#include <utility>
 
 #include "control/impl.h"
 
@@ -21,6 +22,8 @@ std::uint32_t Control::Impl::job_length(const Job& job) const {
       return n + kMaxAttempts;
     case Job::Kind::kStop:
       return n + kMaxAttempts + time_wait.capacity();
+    case Job::Kind::kRoute:
+      return n + static_cast<std::uint32_t>(renewed_routes.size());
     default:
       return n;
   }
@@ -31,6 +34,7 @@ bool Control::Impl::step_jobs() {
   if (jobs.empty()) return false;
   Job& job = jobs.front();
   if (job.kind == Job::Kind::kLeave && !job.begun) begin_leave(job.client);
+  if (job.kind == Job::Kind::kRoute && !job.begun) begin_routes();
   job.begun = true;
   bool over = false;
   if (job.kind == Job::Kind::kResume) {
@@ -68,6 +72,9 @@ Control::Impl::Visit Control::Impl::visit(Job& job, std::uint32_t id) {
   bool acted = false;
   if (job.kind == Job::Kind::kWipe) {
     acted = segments[job.segment]->wipe_line(id, job.mask);
+  } else if (job.kind == Job::Kind::kRoute && id >= n) {
+    routes.release(renewed_routes[id - n]);
+    acted = true;
   } else if (id >= n + kMaxAttempts) {
     const std::uint32_t record = id - n - kMaxAttempts;
     acted = time_wait.in_use(record);
@@ -169,10 +176,11 @@ bool Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
 // The flow's frames carry other addresses from now on, have another size, or may not leave.
 Control::Impl::Visit Control::Impl::visit_route(const Job& job, std::uint32_t id) {
   Conn& c = conns[id];
-  if (c.state != Conn::State::kLive || c.route != job.route) return Visit::kNothing;
+  if (c.state != Conn::State::kLive) return Visit::kNothing;
+  const RouteEntry& e = routes.at(c.route);
+  if (e.turn != job.turn) return Visit::kNothing;
   const Visit renewed = renew_header(id);
   if (renewed != Visit::kActed) return renewed;
-  const RouteEntry& e = routes.at(job.route);
   if (e.route.kind == Route::Kind::kUnreachable) {
     // As Linux: what is found out now is what the program is told if it comes to a time-out.
     flow::Command command = make_command(flow::Command::Kind::kSoftError);
@@ -218,7 +226,6 @@ void Control::Impl::finish_job(const Job& job) {
       return check_segment(job.segment);
     case Job::Kind::kClose:
       return finish_listener(job.listener);
-    case Job::Kind::kRoute:
     case Job::Kind::kResume:
       return routes.release(job.route);
     default:
@@ -258,17 +265,27 @@ bool Control::Impl::resume_route(std::uint32_t route) {
   return routes.at(route).waiters.empty();
 }
 
-// The flows of the route get what their frames need of it, unless that is planned already.
+// The flows of the route get what their frames need of it. One job tells those of all routes that
+// change before it begins: thousands change at once when a next hop does, and each job looks at
+// every connection.
 void Control::Impl::refresh_route(std::uint32_t id) {
-  const bool planned = std::any_of(jobs.begin(), jobs.end(), [&](const Job& j) {
-    return j.kind == Job::Kind::kRoute && j.route == id && !j.begun;
-  });
-  if (planned) return;
-  routes.acquire(routes.at(id).key);  // until the job is done
-  Job job;
-  job.kind = Job::Kind::kRoute;
-  job.route = id;
-  jobs.push_back(job);
+  RouteEntry& e = routes.at(id);
+  if (e.users == 0 || e.turn == route_turn) return;
+  e.turn = route_turn;
+  routes.share(id);  // until the job is done
+  if (changed_routes.empty()) {
+    Job job;
+    job.kind = Job::Kind::kRoute;
+    job.turn = route_turn;
+    jobs.push_back(job);
+  }
+  changed_routes.push_back(id);
+}
+
+// What changes from here on is the next job's.
+void Control::Impl::begin_routes() {
+  renewed_routes = std::exchange(changed_routes, {});
+  ++route_turn;
 }
 
 void Control::Impl::on_address(const IpAddr& local, bool away) {

@@ -74,6 +74,7 @@ struct Attempt {
   std::uint32_t ts_offset = 0;
   std::uint32_t listener = kNil;  ///< passive
   std::uint32_t route = kNil;
+  std::uint32_t turn = 0;
   std::uint32_t pool = kNil;     ///< active: port pool that it waits for or has its port from
   std::uint32_t conn = kNil;     ///< active, once answered
   std::uint32_t port_at = 0;     ///< active: where in `pool` the search for a port goes on
@@ -123,6 +124,7 @@ struct Conn {
   std::uint32_t uid = 0;
   std::uint32_t listener = kNil;  ///< while queued
   std::uint32_t route = kNil;
+  std::uint32_t turn = 0;
   std::uint32_t pool = kNil;     ///< held port's pool; kNil = listener's port
   std::uint32_t attempt = kNil;  ///< while opening
   std::uint64_t accept_index = 0;
@@ -225,7 +227,7 @@ struct Job {
     kWipe,    ///< wipe what the contexts in `mask` left in the lines of `segment`
     kClose,   ///< take `listener` down: embryos, unaccepted connections, the line
     kAnswer,  ///< answer the SYNs that waited until `listener` was steered
-    kRoute,   ///< give the flows of `route` their new headers
+    kRoute,   ///< give the flows of the routes of `turn` their new headers
     kResume,  ///< go on with the attempts that wait for `route`
     kPort,    ///< go on with the attempts that wait for a port of `pool` (`dry`: there are no more)
     kAddress,  ///< DEV lost the address `local` (`away`) or has it again
@@ -238,6 +240,7 @@ struct Job {
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t route = kNil;
+  std::uint32_t turn = 0;
   std::uint32_t pool = kNil;
   std::uint32_t segment = kNil;
   std::uint64_t mask = 0;

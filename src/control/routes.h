@@ -21,6 +21,7 @@ struct RouteEntry {
   bool used = false;        ///< the record is taken
   std::uint32_t users = 0;  ///< attempts and connections
   List waiters;             ///< attempts that wait for the answer
+  std::uint32_t turn = 0;   ///< of the last job that was to tell its flows of a change
   Link idle;
   std::uint16_t path_mtu = 0;  ///< found smaller on the way than at the first hop; 0 = not
   Time path_until;             ///< when the route's own MTU is tried again

@@ -60,6 +60,9 @@ struct State {
   std::unordered_multimap<std::uint64_t, ListenAsk> listen_asks;          ///< by cookie
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
   std::deque<Job> jobs;
+  std::vector<std::uint32_t> changed_routes;  ///< of the kRoute job that has not begun
+  std::vector<std::uint32_t> renewed_routes;  ///< of the one that has
+  std::uint32_t route_turn = 1;               ///< of the next to begin
   std::deque<Dump*> dumps;
   std::vector<wire::HeaderTemplate> headers;  ///< templates lent to kSetHeader
   std::vector<std::uint32_t> free_headers;
