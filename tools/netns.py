@@ -9,6 +9,7 @@ killed: a small reaper process waits for that.
 """
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -307,7 +308,7 @@ class Lab:
                                                str(queues)]
         self._namespaces = [self.server, self.client, *([self.middle] if wired else [])]
         self.processes = []
-        self._logs = 0
+        self._logs = itertools.count(1)  # of several threads
         self.directory = tempfile.mkdtemp(prefix=name + "-")
         os.chmod(self.directory, 0o755)
         self._reaper = self._start_reaper()
@@ -371,10 +372,9 @@ class Lab:
         return dict(os.environ, FLEXTOE_RUNDIR=directory, FLEXTOE_NAME="default")
 
     def new_log(self, argv):
-        self._logs += 1
         words = [os.path.basename(str(word)) for word in argv if not str(word).startswith("-")]
         name = words[1] if words[0] == "flextoe" and len(words) > 1 else words[0]
-        return os.path.join(self.directory, f"{self._logs:02d}-{name[:40]}.log")
+        return os.path.join(self.directory, f"{next(self._logs):02d}-{name[:40]}.log")
 
     def logs(self, limit=4000):
         """The ends of all logs, for a failure's report."""

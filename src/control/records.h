@@ -74,7 +74,6 @@ struct Attempt {
   std::uint32_t ts_offset = 0;
   std::uint32_t listener = kNil;  ///< passive
   std::uint32_t route = kNil;
-  std::uint32_t turn = 0;
   std::uint32_t pool = kNil;     ///< active: port pool that it waits for or has its port from
   std::uint32_t conn = kNil;     ///< active, once answered
   std::uint32_t port_at = 0;     ///< active: where in `pool` the search for a port goes on
@@ -124,7 +123,6 @@ struct Conn {
   std::uint32_t uid = 0;
   std::uint32_t listener = kNil;  ///< while queued
   std::uint32_t route = kNil;
-  std::uint32_t turn = 0;
   std::uint32_t pool = kNil;     ///< held port's pool; kNil = listener's port
   std::uint32_t attempt = kNil;  ///< while opening
   std::uint64_t accept_index = 0;
@@ -234,9 +232,7 @@ struct Job {
     kStop,     ///< end all
   };
   Kind kind = Kind::kLeave;
-  bool begun = false;
-  bool dry = false;
-  bool away = false;
+  bool begun = false, dry = false, away = false;
   ClientId client = kNoClient;
   std::uint32_t listener = kNil;
   std::uint32_t route = kNil;
