@@ -235,7 +235,6 @@ struct Control::Impl : State {
   void resume_later(const PortPool& pool, bool dry);
   void on_route(const Request& r);
   void refresh_route(std::uint32_t id);
-  void begin_routes();
   void on_address(const IpAddr& local, bool away);
   void on_stop();
 };

@@ -34,7 +34,10 @@ bool Control::Impl::step_jobs() {
   if (jobs.empty()) return false;
   Job& job = jobs.front();
   if (job.kind == Job::Kind::kLeave && !job.begun) begin_leave(job.client);
-  if (job.kind == Job::Kind::kRoute && !job.begun) begin_routes();
+  if (job.kind == Job::Kind::kRoute && !job.begun) {  // what changes from here on is the next one's
+    renewed_routes = std::exchange(changed_routes, {});
+    ++route_turn;
+  }
   job.begun = true;
   bool over = false;
   if (job.kind == Job::Kind::kResume) {
@@ -280,12 +283,6 @@ void Control::Impl::refresh_route(std::uint32_t id) {
     jobs.push_back(job);
   }
   changed_routes.push_back(id);
-}
-
-// What changes from here on is the next job's.
-void Control::Impl::begin_routes() {
-  renewed_routes = std::exchange(changed_routes, {});
-  ++route_turn;
 }
 
 void Control::Impl::on_address(const IpAddr& local, bool away) {
