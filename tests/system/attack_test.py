@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
 """A network full of attackers: what is sent is counted by kind, no frame vanishes uncounted, and
 beside it all others are served."""
+import contextlib
 import os
 import random
 import re
 import subprocess
+import time
 
 import harness
 from attacks import Attacker
-from harness import SERVER, case, check, need_engine, wait_for
+from harness import SERVER, SERVER_DEV, case, check, need_engine, wait_for
 from injector import Injector, reset
+from raw_peer import SYN
 
 PORT, KERNEL_PORT = 7009, 7010
 ROUNDS = 20  # of every frame
 ICMP_KINDS = 6  # of attacks.icmp(), not counting redirects, which the kernel keeps
 # A busy machine loses frames at that rate. Ten seconds without progress fail in any case.
 MOST_STALLS = 100
+SLOW = 100  # readers
+OTHER_NEIGHBOURS = 8  # the client and whoever the kernel asked for by itself
 FULL = os.environ.get("TOE_FULL") == "1"
 REASONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "wire",
                        "drop_reason.def")
@@ -74,9 +79,10 @@ def every_kind_is_counted(bed):
                 if now[name] - before[name] != wanted}
     wait_for(lambda: not difference(), 5, lambda: f"as counted as sent: {difference()}")
     routers = attacker.icmp(live, live.acknowledged())
-    attacker.sent(attacker.start(routers, "--count", len(routers) * 5))
-    wait_for(lambda: stats(bed)["icmp_ignored"] - before["icmp_ignored"] == ICMP_KINDS * 5, 5,
-             lambda: f"{ICMP_KINDS * 5} ignored messages: {stats(bed)}")
+    ignored = stats(bed)["icmp_ignored"] + ICMP_KINDS * ROUNDS
+    attacker.sent(attacker.start(routers, "--count", len(routers) * ROUNDS))
+    wait_for(lambda: stats(bed)["icmp_ignored"] >= ignored, 5,
+             lambda: f"{ignored} ignored messages, not {stats(bed)['icmp_ignored']}")
     check_explained(bed)
     text = subprocess.run([harness.FLEXTOE, "stats", "--prometheus"], check=True, text=True,
                           env=bed.lab.environment(), capture_output=True, timeout=20).stdout
@@ -145,13 +151,93 @@ def attack_under_load(bed, seconds, rate):
     return before
 
 
-@case
-def load_beside_everything(bed):
+def load_beside(bed, seconds, rate):
     serve(bed)
     kernel_service(bed)
-    before = attack_under_load(bed, 4, 30000)
+    before = attack_under_load(bed, seconds, rate)
+    with bed.connect(PORT, seconds=10) as connection:
+        harness.echo_once(connection, b"and afterwards")
     if before is not None:
         returned(bed, before)
+
+
+@case
+def load_beside_everything(bed):
+    load_beside(bed, 4, 30000)
+
+
+@case
+def everything_at_full_speed(bed):
+    """As fast as the device takes it: twenty seconds with TOE_FULL."""
+    load_beside(bed, 20 if FULL else 2, 0)
+
+
+@case
+def slow_readers(bed):
+    """Peers that send and never read, or a byte now and then, cost the others nothing."""
+    serve(bed)
+    before = stats(bed) if bed.engine is not None else None
+    slow = [bed.connect(PORT) for _ in range(SLOW)]
+    for connection in slow:
+        connection.setblocking(False)
+
+    def fill():
+        for connection in slow:
+            with contextlib.suppress(BlockingIOError):
+                while connection.send(b"x" * 65536):
+                    pass
+
+    def all_closed():
+        """Of half of them to the last byte; the others may have a useless rest."""
+        fill()
+        return before is None or stats(bed)["zero_windows"] - before["zero_windows"] >= SLOW // 2
+    wait_for(all_closed, 20, lambda: f"closed windows, not {stats(bed)['zero_windows']}")
+
+    def look(process):
+        while process.running():
+            for connection in slow[:10]:
+                with contextlib.suppress(BlockingIOError):
+                    connection.recv(1)
+            time.sleep(0.2)
+    done = bed.load("echoload", "--server", f"{SERVER}:{PORT}", "-c", "8", "--seconds", "3",
+                    watch=look, stalls=MOST_STALLS)
+    print(f"{done['per_s']:.0f} requests/s beside {SLOW} slow readers")
+    if before is not None:
+        check(stats(bed)["frames_held"] == 0, "slow readers hold packet buffers")
+    for connection in slow:
+        reset(connection)
+    if before is not None:
+        returned(bed, before)
+
+
+def neighbour_table(bed):
+    """(entries on the server's device, places in the kernel's table), IPv4."""
+    entries = bed.server.ip("-4", "neigh", "show", "dev", SERVER_DEV, "nud", "all").splitlines()
+    table = bed.server.ip("ntable", "show", "name", "arp_cache")
+    return len(entries), int(re.search(r"thresh3 (\d+)", table).group(1))
+
+
+@case
+def forged_neighbours(bed):
+    """SYNs in the name of every address of the network do not fill the kernel's table."""
+    need_engine()
+    serve(bed)
+    attacker = Attacker(bed, PORT)
+    ends = [(f"10.77.0.{host}", SERVER) for host in range(3, 250)]
+    syns = [attacker.frame(attacker.segment(SYN, pair)) for pair in ends]
+    flood = attacker.start(syns, "--rate", 2000, "--seconds", 2)
+    most = 0
+    while flood.running():
+        entries, table = neighbour_table(bed)
+        most = max(most, entries)
+        with bed.connect(PORT, seconds=10) as connection:  # one that the kernel knows
+            harness.echo_once(connection, b"beside")
+    bound = table // 8 + OTHER_NEIGHBOURS
+    check(most <= bound, f"{most} neighbours, of a table of {table}")
+    if bound < len(syns):
+        check(stats(bed)["destinations_refused"] > 0, "no destination was refused")
+    wait_for(lambda: stats(bed)["flows"] == 0, 10, "the end of all connections")
+    check_explained(bed)
 
 
 if __name__ == "__main__":
