@@ -83,7 +83,7 @@ def services(soak_):
 # --- One connection and what is said on it: round() is one request and its answer.
 
 class Conversation:
-    port = None
+    served = False  # a round has been answered
 
     def __init__(self, address, port, chosen):
         self.random = chosen
@@ -278,8 +278,11 @@ class Talk(Load):
             if self.conversation is None:
                 self.conversation = self.opens(self.random)
                 self.left = self.random.randrange(1, 2 * self.rounds)
-            kind, known = soak.CUT, self.conversation.since
+            # What ends before its first answer was never served: a refusal that came late.
+            kind = soak.CUT if self.conversation.served else soak.REFUSED
+            known = self.conversation.since
             self.conversation.round()
+            self.conversation.served = True
             self.conversation.since = time.monotonic()
             self.soak.answered(self.name, self.target, begin, time.monotonic())
             self.left -= 1
@@ -291,8 +294,9 @@ class Talk(Load):
             self.soak.wrong(self.name, failure)
             self.leave()
         except OSError as failure:
+            place = "open" if self.conversation is None else f"served: {self.conversation.served}"
             kind = soak.HANG if isinstance(failure, TimeoutError) else kind
-            self.soak.happened(kind, self.name, self.target, known, repr(failure))
+            self.soak.happened(kind, self.name, self.target, known, f"{failure!r} ({place})")
             self.leave()
             self.soak.rest(0.1)
         self.soak.rest(self.random.random() * 2 * self.pause)

@@ -50,7 +50,8 @@ def finds_what_nobody_announced(bed):
         time.sleep(1)
         echo = next(s for s in one.services if s.name == "echo level")
         echo.process.send_signal(signal.SIGKILL)
-        harness.wait_for(lambda: any("cut of echo level" in text for text in failures), 10,
+        harness.wait_for(lambda: any(": cut of echo level" in text
+                                     or ": refused of echo level" in text for text in failures), 10,
                          lambda: f"the failure of a cut: {failures}")
         one.look()
         check(any("echo level has ended by itself" in text for text in failures), f"{failures}")
