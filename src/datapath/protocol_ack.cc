@@ -46,6 +46,7 @@ void smooth_rtt(ProtocolSlice& s, Nanos sample) {
     s.srtt = (s.srtt * 7 + sample) / 8;
   }
   s.rto = rto_of(s);
+  s.rto_doubled = false;
 }
 
 /// As Linux (tcp_min_rtt_wlen): the path may have changed since.
@@ -92,8 +93,9 @@ void sample_rtt(Step& t, const RxSummary& seg, std::uint64_t ack) {
     return sample <= most ? take_rtt(t, sample) : take_coarse_rtt(s, most);
   }
   watch_round_rtt(t, seg);
-  // After a retransmission only the echoed timestamp tells which copy is acknowledged.
-  if (s.timed_rtt || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0 || s.backoff == 0) return;
+  // RFC 6298 section 5: a timeout stays doubled until a round trip is measured. Of what was sent
+  // again only the echoed timestamp tells which copy is acknowledged.
+  if (!s.rto_doubled || !s.ts_on || !seg.has_timestamp || seg.tsecr == 0) return;
   const auto now_ms = static_cast<std::uint32_t>(t.now.ns / 1'000'000) + s.ts_offset;
   const Nanos rtt = millis(static_cast<std::int32_t>(now_ms - seg.tsecr));
   // An echo from before the timeout: the first answer was lost, and what was waited for the second

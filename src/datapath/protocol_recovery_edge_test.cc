@@ -183,14 +183,14 @@ TEST(SackEdge, TheReorderingTimerIsNeverBehindTheTimeout) {
   EXPECT_LE(t.s.probe_at, t.s.rto_at);
 }
 
-/// A segment has left and, behind a timeout, left again; a round trip has passed.
+/// Segments have left and, behind a timeout, the first one again; a round trip has passed.
 struct TimedOut : LossScript {
-  TimedOut() {
+  explicit TimedOut(std::uint32_t bytes = 1000) {
     s.ts_on = true;
     s.srtt = millis(10);
     s.rttvar = millis(1);
     s.rto = millis(210);
-    write(1000);
+    write(bytes);
     first = stamp();
     s.probe_at = Time::never();
     run_to(s.rto_at);
@@ -208,6 +208,18 @@ TEST(SackEdge, AnEchoFromBeforeTheTimeoutIsNoRoundTrip) {
   t.recv({.ack = 1000, .tsecr = t.first});
   EXPECT_EQ(t.s.srtt, millis(10));
   EXPECT_EQ(t.s.rto, millis(420)) << "until a round trip is measured";
+}
+
+// What is sent again behind that answer is not timed, but its echo tells.
+TEST(SackEdge, TheFirstEchoFromBehindTheTimeoutEndsTheDoubledOne) {
+  TimedOut t(2000);
+  t.recv({.ack = 1000, .tsecr = t.first});
+  ASSERT_EQ(t.s.rto, millis(420));
+  const std::uint32_t again = t.stamp();
+  t.pass(millis(10));
+  t.recv({.ack = 2000, .tsecr = again});
+  EXPECT_EQ(t.s.srtt, millis(10));
+  EXPECT_LE(t.s.rto, millis(210));
 }
 
 TEST(SackEdge, AnEchoOfTheRepetitionIs) {

@@ -54,6 +54,7 @@ void on_rto(Step& t) {
   s.tail_probe = s.reorder_wait = false;
   s.probe_at = Time::never();
   s.rto = std::min(s.rto * 2, kMaxRto);
+  s.rto_doubled = true;
   s.rto_at = rto_deadline(s, t.now);
   // A closed window stops the resending: then one segment is forced as the probe.
   s.probe_pending = s.snd_wnd == 0;

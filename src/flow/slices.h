@@ -150,6 +150,7 @@ struct ProtocolSlice {
   bool cork = false;
   bool keepalive = false;
   bool timed_rtt = false;    ///< rtt_pos is being timed
+  bool rto_doubled = false;  ///< by a timeout, and no round trip has been measured since
   bool urgent_sent = false;  ///< urgent.snd_up says something
   bool urgent_seen = false;  ///< urgent.rcv_up says something
   bool urgent_wait = false;  ///< the byte before urgent.rcv_up has not come yet
