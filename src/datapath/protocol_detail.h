@@ -17,6 +17,10 @@ inline constexpr std::uint8_t kMaxProbes = 15;         ///< unanswered, as Linux
 /// at 200 ms and double up to 120 s; and 8 of them for a connection that no process holds.
 inline constexpr Nanos kGiveUp = millis(924'600);
 inline constexpr Nanos kGiveUpOrphan = millis(102'200);
+/// Probes of a closed window go on so long for a connection that no process holds, although the
+/// peer answers, as Linux: what intervals take that begin at 400 ms and double up to 120 s, and one
+/// more.
+inline constexpr Nanos kProbeOrphan = seconds(324);
 inline constexpr std::uint8_t kQuickAcks = 16;       ///< ACKs without delay, as Linux
 inline constexpr std::uint8_t kDupAckThreshold = 3;  ///< RFC 5681 section 3.2
 inline constexpr std::uint32_t kMinCwndSegments = 2;

@@ -11,7 +11,7 @@ bool gave_up(const Step& t) {
   const ProtocolSlice& s = t.s;
   if (s.user_timeout.ns > 0) return t.now - s.first_rto >= s.user_timeout;
   // A peer that keeps its window closed is alive as long as it answers (RFC 9293 section 3.8.6.1).
-  if (s.snd_wnd == 0) return t.now - s.last_heard > kMaxRto;
+  if (s.snd_wnd == 0 && !s.orphan) return t.now - s.last_heard > kMaxRto;
   if (s.backoff == 0) return false;
   const Nanos since = t.now - s.first_rto;
   return s.orphan ? since >= kGiveUpOrphan || s.rto >= kMaxRto : since >= kGiveUp;
@@ -84,7 +84,9 @@ void on_persist(Step& t) {
   if (s.persist_backoff == 0) s.first_rto = t.now;  // the window has just closed
   // As Linux: TCP_USER_TIMEOUT ends also a peer that answers, but takes nothing (RFC 5482).
   const bool too_long = s.user_timeout.ns > 0 && t.now - s.first_rto >= s.user_timeout;
-  if (s.probes >= kMaxProbes || (s.persist_backoff != 0 && too_long)) {
+  // Nobody waits for an orphan: an answering peer must not keep it for ever, either.
+  const bool forgotten = s.orphan && t.now - s.first_rto >= kProbeOrphan;
+  if (s.probes >= kMaxProbes || forgotten || (s.persist_backoff != 0 && too_long)) {
     time_out(t);
     return;
   }

@@ -61,6 +61,25 @@ TEST(Persist, AnsweredProbesKeepTheConnectionForEver) {
   EXPECT_FALSE(t.closed);
 }
 
+// As Linux: nobody waits for it, and a peer must not keep it for ever.
+TEST(Persist, AnOrphanIsGivenUpAlthoughThePeerAnswers) {
+  for (const bool outstanding : {false, true}) {
+    Script t;
+    t.recv({.window = outstanding ? 1000u : 0u});
+    t.write(100);
+    t.orphan(false);
+    t.take_sent();
+    t.recv({.window = 0});
+    const Time start = t.now;
+    while (!t.closed && t.now - start < seconds(400)) {
+      t.pass(millis(100));
+      if (!t.take_sent().empty()) t.recv({.window = 0});
+    }
+    EXPECT_EQ(t.closed, Event::Close::kTimedOut) << outstanding;
+    EXPECT_GT(t.now - start, seconds(100)) << outstanding;
+  }
+}
+
 TEST(Persist, UnansweredProbesEndIt) {
   Script t;
   t.recv({.window = 0});

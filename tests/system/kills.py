@@ -16,7 +16,7 @@ ADDRESSES = 120  # of clients that may vanish
 PORTS = 4  # used in turn, while connections of earlier programs are still there
 WARM_UP = 8  # kills in front of a short run; in front of a long one all are made once
 LINGERING = 6  # programs at most that have survived their clients
-SOON, AT_LAST = 45, 420  # seconds; AT_LAST: an orphan before a closed window lives over 200 s
+SOON, AT_LAST = 45, 600  # seconds; AT_LAST: an orphan before a closed window lives for 325 s
 
 
 class Kills:
