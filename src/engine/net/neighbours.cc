@@ -152,17 +152,14 @@ Status Neighbours::refresh(int ifindex, const IpAddr& address) {
   const Key key{ifindex, address};
   const auto entry = get(ifindex, address);
   if (entry && entry->fixed) return Done{};
-  int code = 0;
   if (entry && entry->mac) {
-    // The address must be given along; and a message with the managed flag would ignore the state,
-    // hence one message for each.
-    Request probe(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+    // Without an address: what the kernel has learnt since the look above stays. A message with the
+    // managed flag would ignore the state, hence one message for each.
+    Request probe(RTM_NEWNEIGH, NLM_F_REPLACE);
     fill(probe, ifindex, address).ndm_state = NUD_PROBE;
-    mnl_attr_put(&probe.message(), NDA_LLADDR, entry->mac->bytes.size(), entry->mac->bytes.data());
-    code = netlink_.exchange(probe);
-    if (code == 0 && can_manage_ == false) return Done{};
+    if (netlink_.exchange(probe) == 0 && can_manage_ == false) return Done{};
   }
-  if (code == 0) code = activate(key);
+  const int code = activate(key);
   if (code != 0) return Error{code, std::string("neighbour not asked: ") + strerror(code)};
   return Done{};
 }
