@@ -358,6 +358,7 @@ void Admin::on_net_event(const net::NetEvent& event) {
     if (address->ifindex == links_.device.ifindex) on_address(address->address, address->added);
     links_.destinations.on_change(clock_now());
   } else if (std::holds_alternative<net::EventsLost>(event)) {
+    if (auto link = net::read_link(links_.device.ifindex); link.ok()) on_link(link.value());
     reread_addresses();
     links_.destinations.on_change(clock_now());
   } else {

@@ -93,8 +93,8 @@ TEST(Goodput, RandomLossCostsWhatTheResponseFunctionSays) {
 
 // Not always all of it: where the queue overflows in slow start, what was overtaken by a
 // retransmission comes with a timestamp that PAWS refuses (RFC 7323 section 5), and is lost too. At
-// 100 ms that costs a quarter of the seeds up to half of the measured time (of 30 with 1 %: 0.89 and
-// 0.93 on average for two programs that differ in the answer to refused ACKs alone).
+// 100 ms that costs a quarter of the seeds up to half of the measured time (of 30 with 1 %: 0.89
+// and 0.93 on average for two programs that differ in the answer to refused ACKs alone).
 TEST(Goodput, ReorderingIsNotTakenForLoss) {
   compare({{"1 % reordered", 20, 0, 0.01, 0.95},
            {"5 % reordered", 20, 0, 0.05, 0.93},

@@ -295,11 +295,29 @@ class Talk(Load):
             self.leave()
         except OSError as failure:
             place = "open" if self.conversation is None else f"served: {self.conversation.served}"
-            kind = soak.HANG if isinstance(failure, TimeoutError) else kind
+            if isinstance(failure, TimeoutError):
+                kind = soak.HANG
+                self.tell_of_hang()
             self.soak.happened(kind, self.name, self.target, known, f"{failure!r} ({place})")
             self.leave()
             self.soak.rest(0.1)
         self.soak.rest(self.random.random() * 2 * self.pause)
+
+
+    def tell_of_hang(self):
+        """What engine, kernels and neighbour tables know of a connection that says nothing."""
+        if not hasattr(self.conversation, "socket"):
+            return
+        bed, port = self.soak.bed, self.conversation.socket.getsockname()[1]
+        facts = [f"client port {port}"]
+        with contextlib.suppress(Exception):  # the engine may be gone
+            facts += [json.dumps(row) for row in bed.engine.ask("conns")["conns"]
+                      if row["remote"].endswith(f":{port}")]
+        for side in (bed.client, bed.server):
+            for argv in (["ss", "-tanoiH", f"( sport = :{port} or dport = :{port} )"],
+                         ["ip", "neigh"]):
+                facts.append(side.run(argv, check=False).stdout)
+        self.soak.record.say("hang of " + self.name + ": " + "\n".join(facts))
 
 
 class Runs(Load):

@@ -76,6 +76,24 @@ std::uint32_t usable_mtu(const std::string& name, std::uint32_t mtu, std::uint32
   return most;
 }
 
+Result<LinkEvent> read_link(int ifindex) {
+  auto netlink = Netlink::open(NETLINK_ROUTE);
+  if (!netlink.ok()) return netlink.error();
+  Request request(RTM_GETLINK, 0);
+  request.header<ifinfomsg>().ifi_index = ifindex;
+  std::optional<LinkEvent> link;
+  const int code = netlink.value().exchange(
+      request, [&](const nlmsghdr& message) { link = parse_link(message); });
+  if (code == ENODEV) {
+    LinkEvent gone;
+    gone.ifindex = ifindex;
+    gone.removed = true;
+    return gone;
+  }
+  if (code != 0 || !link) return Error{code, std::string("link not read: ") + strerror(code)};
+  return *link;
+}
+
 Result<std::vector<IpAddr>> read_addresses(int ifindex) {
   auto netlink = Netlink::open(NETLINK_ROUTE);
   if (!netlink.ok()) return netlink.error();

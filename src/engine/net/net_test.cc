@@ -72,6 +72,21 @@ TEST_F(NetTest, SaysWhichDeviceIsMissingOrNoEthernet) {
   EXPECT_EQ(loopback.error().text, "lo is not an Ethernet interface");
 }
 
+TEST_F(NetTest, ReadsALinkAsItIsNow) {
+  TestNetns::run("ip link set v0 address 02:00:00:00:12:34 mtu 1400");
+  auto link = read_link(ifindex_);
+  ASSERT_TRUE(link.ok());
+  EXPECT_EQ(link.value().name, "v0");
+  EXPECT_EQ(link.value().mac.bytes[5], 0x34);
+  EXPECT_EQ(link.value().mtu, 1400u);
+  EXPECT_TRUE(link.value().carrier);
+  EXPECT_FALSE(link.value().removed);
+  TestNetns::run("ip link del v0");
+  auto gone = read_link(ifindex_);
+  ASSERT_TRUE(gone.ok());
+  EXPECT_TRUE(gone.value().removed);
+}
+
 TEST_F(NetTest, ListsAddressesWithoutLinkLocal) {
   TestNetns::run("ip addr add 10.98.0.1 peer 10.98.0.9 dev v0");
   auto addresses = read_addresses(ifindex_);
