@@ -187,6 +187,7 @@ IDLE = """
 import select, socket, sys
 how, port = sys.argv[1], int(sys.argv[2])
 listener = socket.create_server(("0.0.0.0", port))
+print("listening", flush=True)
 def wait(how):
     if how.startswith("poll"):
         poll = select.poll()
@@ -220,6 +221,8 @@ def idle_programs_meet_the_next_engine(bed):
         argv = bed.under_engine([harness.PYTHON, script, ports[port], port], strict=engine)
         process = bed.server.start(argv)
         bed.wait_listening(process, port, offload=engine)
+        # The engine knows the listener before listen() returns: it must not end in between.
+        wait_for(lambda: "listening" in process.output(), 10, process.output)
         return process
 
     def all_served():
