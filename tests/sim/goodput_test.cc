@@ -15,6 +15,7 @@ constexpr std::uint64_t kLink = 100'000'000;  // bit/s
 constexpr double kPayload = 1448.0 / 1514;    // of a frame
 constexpr Nanos kMeasured = seconds(20);
 constexpr std::uint64_t kSeeds = 6;
+constexpr std::uint64_t kManySeeds = 12;  // where some runs have half of what the others have
 
 struct Point {
   const char* name;
@@ -22,6 +23,7 @@ struct Point {
   double loss;
   double reorder;
   double least;  ///< share of the expectation, mean of the seeds
+  std::uint64_t seeds = kSeeds;
 };
 
 // A queue of two bandwidth-delay products; frames that are held back come a quarter of the round
@@ -59,12 +61,12 @@ double expected(const Point& point) {
 
 double measure(const Point& point) {
   double sum = 0;
-  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+  for (std::uint64_t seed = 1; seed <= point.seeds; ++seed) {
     Simulation simulation(plan_of(point, seed));
     EXPECT_EQ(simulation.run_for(kMeasured), "");
     sum += static_cast<double>(simulation.received()[0]) * 8e9 / static_cast<double>(kMeasured.ns);
   }
-  return sum / static_cast<double>(kSeeds);
+  return sum / static_cast<double>(point.seeds);
 }
 
 void compare(std::initializer_list<Point> points) {
@@ -93,13 +95,12 @@ TEST(Goodput, RandomLossCostsWhatTheResponseFunctionSays) {
 
 // Not always all of it: where the queue overflows in slow start, what was overtaken by a
 // retransmission comes with a timestamp that PAWS refuses (RFC 7323 section 5), and is lost too. At
-// 100 ms that costs a quarter of the seeds up to half of the measured time (of 30 with 1 %: 0.89
-// and 0.93 on average for two programs that differ in the answer to refused ACKs alone).
+// 100 ms a run that overflows spends half of its time on that: one of four runs with 1 %.
 TEST(Goodput, ReorderingIsNotTakenForLoss) {
   compare({{"1 % reordered", 20, 0, 0.01, 0.95},
            {"5 % reordered", 20, 0, 0.05, 0.93},
            {"25 % reordered", 20, 0, 0.25, 0.8},
-           {"1 % reordered", 100, 0, 0.01, 0.75},
+           {"1 % reordered", 100, 0, 0.01, 0.8, kManySeeds},
            {"5 % reordered", 100, 0, 0.05, 0.5}});
 }
 
