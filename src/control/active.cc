@@ -249,7 +249,7 @@ void Control::Impl::resume_later(const PortPool& pool, bool dry) {
   job.kind = Job::Kind::kPort;
   job.pool = static_cast<std::uint32_t>(&pool - pools.data());
   job.dry = dry;
-  jobs.push_back(job);
+  urgent_jobs.push_back(job);
 }
 
 void Control::Impl::on_held_port(const Request& r) {

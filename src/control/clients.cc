@@ -126,25 +126,31 @@ void Control::Impl::on_context_opened(const flow::Event& e) {
   reply(use.client, use.tag, shm::MessageType::kContextReady, m);
 }
 
+void Control::Impl::on_context_closed(const flow::Event& e) {
+  const Segment* segment = segment_of(index_of(e.segment));
+  TOE_CHECK(segment != nullptr);
+  Client& c = clients.at(index_of(segment->context_owner(e.slot)));
+  TOE_CHECK(c.closing > 0);
+  --c.closing;
+}
+
 // The process is gone. What it held is given up by a job, which sees all of it because nothing new
 // is given to a leaving client.
 void Control::Impl::on_leave(ClientId id) {
   Client* c = live_client(id);
   if (c == nullptr) return;
   c->leaving = true;
+  c->turn = leaving.turn;
   for (const std::uint32_t i : c->listeners) {
     const Listener& l = listeners[i];
     if (l.used && !l.closing && holds_listener(l, id)) release_listener(i, id, true);
   }
-  Job job;
-  job.kind = Job::Kind::kLeave;
-  job.client = id;
-  jobs.push_back(job);
+  add_to_batch(leaving, Job::Kind::kLeave, index_of(id));
 }
 
 // First of all nothing that lies in its queues is taken any more.
-void Control::Impl::begin_leave(ClientId id) {
-  const Client& c = clients.at(index_of(id));
+void Control::Impl::close_contexts_of(ClientId id) {
+  Client& c = clients.at(index_of(id));
   for (const auto* list : {&c.segments, &c.shared}) {
     for (const std::uint32_t n : *list) {
       if (segments[n] == nullptr) continue;
@@ -154,15 +160,18 @@ void Control::Impl::begin_leave(ClientId id) {
         command.segment = SegmentId{n};
         command.slot = slot;
         commands.push(command);
+        ++c.closing;
       }
     }
   }
 }
 
-// All its connections have been visited: contexts and segments follow.
-void Control::Impl::finish_leave(ClientId id) {
+// All its connections have been visited: contexts and segments follow. False: not before the data
+// path has closed the contexts and said its last of them, since they may be used again then.
+bool Control::Impl::finish_leave(ClientId id) {
   const auto at = clients.find(index_of(id));
   TOE_CHECK(at != clients.end());
+  if (at->second.closing > 0) return false;
   const Client gone = at->second;
   clients.erase(at);
   for (const auto* list : {&gone.segments, &gone.shared}) {
@@ -175,10 +184,11 @@ void Control::Impl::finish_leave(ClientId id) {
       if (wipe.mask == 0) {
         check_segment(n);
       } else {
-        jobs.push_back(wipe);
+        clearing_jobs.push_back(wipe);
       }
     }
   }
+  return true;
 }
 
 // A segment goes when its process is gone and nothing in it is used.

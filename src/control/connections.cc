@@ -17,6 +17,8 @@ void Control::Impl::on_event(const Event& e) {
       return drop_client(e.client, e.reason);
     case Event::Kind::kContextOpened:
       return on_context_opened(e);
+    case Event::Kind::kContextClosed:
+      return on_context_closed(e);
     case Event::Kind::kSegmentRemoved:
       return on_segment_removed(index_of(e.segment));
     case Event::Kind::kHeaderTaken:

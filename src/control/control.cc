@@ -73,11 +73,6 @@ bool Control::Impl::may_take_event() const {
   return commands.room() > (crowded ? CommandQueue::kReserve : CommandQueue::kEventMargin);
 }
 
-// Both sides have read all that the other has said.
-bool Control::Impl::settled() const {
-  return !commands.waiting() && links.commands.empty() && links.events.empty();
-}
-
 bool Control::Impl::poll() {
   commands.flush();
   std::uint32_t n = 0;
@@ -95,7 +90,7 @@ bool Control::Impl::poll() {
   }
   expire_time_wait();
   expire_path_mtus();
-  const bool jobs_left = !busy() && step_jobs();
+  const bool jobs_left = step_jobs();
   const bool dump_left = step_dump();
   return n == kEventsPerPoll || fired == kTimersPerPoll || jobs_left || dump_left ||
          commands.waiting() || time_wait.expired(now) != kNil;
@@ -108,7 +103,7 @@ Time Control::Impl::next_deadline() const {
 
 bool Control::Impl::quiet() const {
   return live_conns == 0 && free_attempts.size() == kMaxAttempts && time_wait.count() == 0 &&
-         timers.count() == 0 && jobs.empty() && !commands.waiting();
+         timers.count() == 0 && urgent_jobs.empty() && clearing_jobs.empty() && !commands.waiting();
 }
 
 bool Control::Impl::empty() const {

@@ -29,7 +29,6 @@ struct Control::Impl : State {
   Time next_deadline() const;
   bool busy() const { return commands.room() < CommandQueue::kWorkMargin; }
   bool may_take_event() const;
-  bool settled() const;
   void on_timer(std::uint32_t id);
   void expire_time_wait();
   bool quiet() const;
@@ -176,10 +175,11 @@ struct Control::Impl : State {
   void on_join(const Request& r);
   void on_new_segment(const Request& r);
   void on_leave(ClientId id);
-  void begin_leave(ClientId id);
-  void finish_leave(ClientId id);
+  void close_contexts_of(ClientId id);
+  bool finish_leave(ClientId id);  // false: not yet
   void on_context(const Request& r);
   void on_context_opened(const flow::Event& e);
+  void on_context_closed(const flow::Event& e);
   Segment* segment_of(std::uint32_t id) const;
   Client* live_client(ClientId id);
   bool may_use(const Client& c, std::uint32_t segment) const;
@@ -218,18 +218,11 @@ struct Control::Impl : State {
 
   // jobs.cc
   bool step_jobs();
-  enum class Visit { kNothing, kActed, kWait };
-  bool step_records(Job& job);  // true: all have been visited
-  Visit visit(Job& job, std::uint32_t id);
-  Visit visit_conn(Job& job, std::uint32_t id);
-  bool visit_leave(const Job& job, std::uint32_t id);
-  bool visit_listener(const Job& job, std::uint32_t id);
-  bool visit_attempt(const Job& job, std::uint32_t id);
-  Visit visit_route(const Job& job, std::uint32_t id);
-  Visit visit_address(const Job& job, std::uint32_t id);
-  Visit renew_header(std::uint32_t id);
-  std::uint32_t job_length(const Job& job) const;
+  bool step_front(std::deque<Job>& queue);
+  void add_to_batch(Batch& batch, Job::Kind kind, std::uint32_t member);
   void finish_job(const Job& job);
+  struct Look;                                 // of a job at its records
+  bool renew_header(std::uint32_t id);         // false: no template is free
   bool resume_route(std::uint32_t route);      // true: nobody waits any more
   bool resume_pool(PortPool& pool, bool dry);  // the same, or the next answer goes on
   void resume_later(const PortPool& pool, bool dry);

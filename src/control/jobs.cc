@@ -11,205 +11,336 @@ constexpr std::uint32_t kForgottenAtOnce = 64;  ///< idle destinations, when the
 
 }  // namespace
 
-std::uint32_t Control::Impl::job_length(const Job& job) const {
-  const auto n = static_cast<std::uint32_t>(conns.size());
-  switch (job.kind) {
-    case Job::Kind::kWipe:
-      return segments[job.segment]->line_count();
-    case Job::Kind::kAnswer:
-    case Job::Kind::kAddress:
-    case Job::Kind::kClose:
-      return n + kMaxAttempts;
-    case Job::Kind::kStop:
-      return n + kMaxAttempts + time_wait.capacity();
-    case Job::Kind::kRoute:
-      return n + static_cast<std::uint32_t>(renewed_routes.size());
-    default:
-      return n;
-  }
+// A job looks at the records of its sections in this order, some at a time.
+struct Control::Impl::Look {
+  enum class Step { kOver, kMore, kWait };  // kWait: an event of the data path goes on with it
+  enum class Visit {
+    kNothing,
+    kActed,
+    kLong,   // nothing more in this step
+    kAgain,  // acted, and not done with the record
+    kWait,
+  };
+  struct Sections {
+    std::uint32_t begins = 0;  // members of the batch
+    std::uint32_t lines = 0;
+    std::uint32_t conns = 0;
+    std::uint32_t attempts = 0;
+    std::uint32_t time_waits = 0;
+    std::uint32_t ends = 0;  // members of the batch
+
+    std::uint32_t count() const { return begins + lines + conns + attempts + time_waits + ends; }
+  };
+
+  Impl& control;
+  Job& job;
+
+  void begin();
+  Step advance();
+
+  Batch* batch();
+  Sections sections();
+  Step step_records();
+  Visit visit(const Sections& all);
+  Visit visit_begin(std::uint32_t member);
+  Visit visit_conn(std::uint32_t id);
+  Visit visit_leave(std::uint32_t id);
+  bool visit_listener(std::uint32_t id);
+  Visit visit_route(std::uint32_t id);
+  Visit visit_address(std::uint32_t id);
+  bool visit_attempt(std::uint32_t id);
+  bool visit_time_wait(std::uint32_t record);
+  Visit visit_end(std::uint32_t member);
+  bool leaves(ClientId client) const;
+  bool closes(std::uint32_t listener) const;
+  ClientId leaving_holder(std::uint32_t id) const;
+};
+
+// What connections wait for does not wait until all that has ended is cleared up.
+bool Control::Impl::step_jobs() {
+  const bool urgent = !busy() && step_front(urgent_jobs);
+  const bool clearing = !busy() && step_front(clearing_jobs);
+  return urgent || clearing;
 }
 
 // Advances the oldest job. True: more is to be done now.
-bool Control::Impl::step_jobs() {
-  if (jobs.empty()) return false;
-  Job& job = jobs.front();
-  if (job.kind == Job::Kind::kLeave && !job.begun) begin_leave(job.client);
-  if (job.kind == Job::Kind::kRoute && !job.begun) {  // what changes from here on is the next one's
-    renewed_routes = std::exchange(changed_routes, {});
-    ++route_turn;
-  }
-  job.begun = true;
-  bool over = false;
-  if (job.kind == Job::Kind::kResume) {
-    over = resume_route(job.route);
-  } else if (job.kind == Job::Kind::kPort) {
-    over = resume_pool(pools[job.pool], job.dry);
-  } else {
-    over = step_records(job);
-  }
-  if (!over) {
-    const bool lends = job.kind == Job::Kind::kRoute || job.kind == Job::Kind::kAddress;
-    return !lends || !free_headers.empty();
-  }
-  // Contexts may be used again only when the data path has closed them and said its last of them.
-  if (job.kind == Job::Kind::kLeave && !settled()) return true;
-  const Job done = job;
-  jobs.pop_front();
+bool Control::Impl::step_front(std::deque<Job>& queue) {
+  if (queue.empty()) return false;
+  Look look{*this, queue.front()};
+  look.begin();
+  const Look::Step step = look.advance();
+  if (step != Look::Step::kOver) return step == Look::Step::kMore;
+  const Job done = queue.front();
+  queue.pop_front();
   finish_job(done);
-  return !jobs.empty();
+  return !queue.empty();
 }
 
-bool Control::Impl::step_records(Job& job) {
-  const std::uint32_t end = job_length(job);
-  for (std::uint32_t spent = 0; spent < kRecordsPerStep && job.cursor < end;) {
-    const Visit visited = visit(job, job.cursor);
-    if (visited == Visit::kWait) return false;  // an event of the data path goes on with it
-    ++job.cursor;
-    spent += visited == Visit::kActed ? kActionCost : 1;
+void Control::Impl::add_to_batch(Batch& batch, Job::Kind kind, std::uint32_t member) {
+  if (batch.coming.empty()) {
+    Job job;
+    job.kind = kind;
+    job.turn = batch.turn;
+    (kind == Job::Kind::kRoute ? urgent_jobs : clearing_jobs).push_back(job);
   }
-  return job.cursor >= end;
+  batch.coming.push_back(member);
 }
 
-Control::Impl::Visit Control::Impl::visit(Job& job, std::uint32_t id) {
-  const auto n = static_cast<std::uint32_t>(conns.size());
-  bool acted = false;
-  if (job.kind == Job::Kind::kWipe) {
-    acted = segments[job.segment]->wipe_line(id, job.mask);
-  } else if (job.kind == Job::Kind::kRoute && id >= n) {
-    routes.release(renewed_routes[id - n]);
-    acted = true;
-  } else if (id >= n + kMaxAttempts) {
-    const std::uint32_t record = id - n - kMaxAttempts;
-    acted = time_wait.in_use(record);
-    if (acted) release_time_wait(record);
-  } else if (id >= n) {
-    acted = visit_attempt(job, id - n);
-  } else if (conns[id].state != Conn::State::kFree) {
-    return visit_conn(job, id);
-  }
-  return acted ? Visit::kActed : Visit::kNothing;
+void Control::Impl::finish_job(const Job& job) {
+  if (job.kind == Job::Kind::kResume) routes.release(job.route);
+  if (job.kind != Job::Kind::kWipe) return;
+  segments[job.segment]->close_contexts(job.mask);
+  check_segment(job.segment);
 }
 
-Control::Impl::Visit Control::Impl::visit_conn(Job& job, std::uint32_t id) {
-  bool acted = false;
+Batch* Control::Impl::Look::batch() {
   switch (job.kind) {
     case Job::Kind::kLeave:
-      acted = visit_leave(job, id);
-      break;
+      return &control.leaving;
     case Job::Kind::kClose:
-      acted = visit_listener(job, id);
-      break;
+      return &control.closing;
     case Job::Kind::kRoute:
-      return visit_route(job, id);
-    case Job::Kind::kAddress:
-      return visit_address(job, id);
+      return &control.renewing;
+    default:
+      return nullptr;
+  }
+}
+
+void Control::Impl::Look::begin() {
+  if (std::exchange(job.begun, true) || batch() == nullptr) return;
+  batch()->served =
+      std::exchange(batch()->coming, {});  // what comes from here on is the next one's
+  ++batch()->turn;
+}
+
+Control::Impl::Look::Step Control::Impl::Look::advance() {
+  if (job.kind == Job::Kind::kResume) {
+    return control.resume_route(job.route) ? Step::kOver : Step::kMore;
+  }
+  if (job.kind == Job::Kind::kPort) {
+    return control.resume_pool(control.pools[job.pool], job.dry) ? Step::kOver : Step::kMore;
+  }
+  return step_records();
+}
+
+Control::Impl::Look::Sections Control::Impl::Look::sections() {
+  const auto members = batch() == nullptr ? 0 : static_cast<std::uint32_t>(batch()->served.size());
+  Sections all;
+  if (job.kind == Job::Kind::kWipe) {
+    all.lines = control.segments[job.segment]->line_count();
+    return all;
+  }
+  all.conns = static_cast<std::uint32_t>(control.conns.size());
+  all.ends = members;
+  switch (job.kind) {
+    case Job::Kind::kLeave:
+      all.begins = members;
+      break;
     case Job::Kind::kStop:
-      acted = true;
-      abort_conn(id, ECONNRESET, true);
+      all.time_waits = control.time_wait.capacity();
+      [[fallthrough]];
+    case Job::Kind::kClose:
+    case Job::Kind::kAnswer:
+    case Job::Kind::kAddress:
+      all.attempts = kMaxAttempts;
       break;
     default:
       break;
   }
-  return acted ? Visit::kActed : Visit::kNothing;
+  return all;
+}
+
+Control::Impl::Look::Step Control::Impl::Look::step_records() {
+  const Sections all = sections();
+  const std::uint32_t end = all.count();
+  for (std::uint32_t spent = 0; spent < kRecordsPerStep && job.cursor < end;) {
+    const Visit visited = visit(all);
+    if (visited == Visit::kWait) return Step::kWait;
+    if (visited != Visit::kAgain) ++job.cursor;
+    if (visited == Visit::kLong) break;
+    spent += visited == Visit::kNothing ? 1 : kActionCost;
+  }
+  return job.cursor >= end ? Step::kOver : Step::kMore;
+}
+
+Control::Impl::Look::Visit Control::Impl::Look::visit(const Sections& all) {
+  const auto acted = [](bool it) { return it ? Visit::kActed : Visit::kNothing; };
+  std::uint32_t at = job.cursor;
+  if (at < all.begins) return visit_begin(batch()->served[at]);
+  at -= all.begins;
+  if (at < all.lines) return acted(control.segments[job.segment]->wipe_line(at, job.mask));
+  at -= all.lines;
+  if (at < all.conns) return visit_conn(at);
+  at -= all.conns;
+  if (at < all.attempts) return acted(visit_attempt(at));
+  at -= all.attempts;
+  if (at < all.time_waits) return acted(visit_time_wait(at));
+  return visit_end(batch()->served[at - all.time_waits]);
+}
+
+Control::Impl::Look::Visit Control::Impl::Look::visit_begin(std::uint32_t member) {
+  control.close_contexts_of(static_cast<ClientId>(member));
+  return Visit::kLong;
+}
+
+Control::Impl::Look::Visit Control::Impl::Look::visit_end(std::uint32_t member) {
+  switch (job.kind) {
+    case Job::Kind::kLeave:
+      return control.finish_leave(static_cast<ClientId>(member)) ? Visit::kLong : Visit::kWait;
+    case Job::Kind::kClose:
+      control.finish_listener(member);
+      return Visit::kActed;
+    default:
+      control.routes.release(member);
+      return Visit::kActed;
+  }
+}
+
+Control::Impl::Look::Visit Control::Impl::Look::visit_conn(std::uint32_t id) {
+  if (control.conns[id].state == Conn::State::kFree) return Visit::kNothing;
+  switch (job.kind) {
+    case Job::Kind::kLeave:
+      return visit_leave(id);
+    case Job::Kind::kClose:
+      return visit_listener(id) ? Visit::kActed : Visit::kNothing;
+    case Job::Kind::kRoute:
+      return visit_route(id);
+    case Job::Kind::kAddress:
+      return visit_address(id);
+    case Job::Kind::kStop:
+      control.abort_conn(id, ECONNRESET, true);
+      return Visit::kActed;
+    default:
+      return Visit::kNothing;
+  }
+}
+
+bool Control::Impl::Look::leaves(ClientId client) const {
+  const auto found = control.clients.find(index_of(client));
+  return found != control.clients.end() && found->second.leaving && found->second.turn == job.turn;
+}
+
+// Of those that hold the connection, one that this job serves.
+ClientId Control::Impl::Look::leaving_holder(std::uint32_t id) const {
+  const Conn& c = control.conns[id];
+  if (c.holders == 0) return kNoClient;
+  if (leaves(c.holder)) return c.holder;
+  const auto more = control.more_holders.find(id);
+  if (more == control.more_holders.end()) return kNoClient;
+  const auto one = std::find_if(more->second.begin(), more->second.end(),
+                                [this](ClientId other) { return leaves(other); });
+  return one == more->second.end() ? kNoClient : *one;
 }
 
 // Holds end; so do connections that the process took from a listener without a word to us.
-bool Control::Impl::visit_leave(const Job& job, std::uint32_t id) {
-  Conn& c = conns[id];
-  if (remove_holder(id, job.client)) {
-    if (c.holders == 0 && !c.queued) on_unheld(id, false);
-    return true;
+Control::Impl::Look::Visit Control::Impl::Look::visit_leave(std::uint32_t id) {
+  Conn& c = control.conns[id];
+  if (const ClientId gone = leaving_holder(id); gone != kNoClient) {
+    control.remove_holder(id, gone);
+    if (c.holders == 0 && !c.queued) control.on_unheld(id, false);
+    return Visit::kAgain;
   }
-  if (!c.queued) return false;
-  const Segment& segment = *segments[c.segment];
+  if (!c.queued) return Visit::kNothing;
+  const Segment& segment = *control.segments[c.segment];
   const std::uint64_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
   const ClientId owner = segment.context_owner(shm::claim_owner(claim) - 1);
   // Behind a closed listener the claim alone keeps it, and the claim may be forged.
-  const bool kept = c.listener != kNil || live_client(owner) != nullptr;
-  if (owner != job.client && kept) return false;
-  dequeue(id);
-  on_unheld(id, false);
-  return true;
+  const bool kept = c.listener != kNil || control.live_client(owner) != nullptr;
+  if (!leaves(owner) && kept) return Visit::kNothing;
+  control.dequeue(id);
+  control.on_unheld(id, false);
+  return Visit::kActed;
 }
 
-bool Control::Impl::visit_listener(const Job& job, std::uint32_t id) {
-  Conn& c = conns[id];
-  if (!c.queued || c.listener != job.listener) return false;
-  const Segment& segment = *segments[c.segment];
+bool Control::Impl::Look::closes(std::uint32_t listener) const {
+  if (listener == kNil) return false;
+  const Listener& l = control.listeners[listener];
+  return l.closing && l.turn == job.turn;
+}
+
+bool Control::Impl::Look::visit_listener(std::uint32_t id) {
+  Conn& c = control.conns[id];
+  if (!c.queued || !closes(c.listener)) return false;
+  const Segment& segment = *control.segments[c.segment];
   const std::uint32_t generation = segment.line_use(c.line).generation;
   std::uint64_t claim = shm::make_claim(generation, shm::kUnclaimed);
   const bool unclaimed = segment.line(c.line).claim.compare_exchange_strong(
       claim, shm::make_claim(generation, shm::kEngineClaim), std::memory_order_acq_rel);
-  if (unclaimed || live_client(segment.context_owner(shm::claim_owner(claim) - 1)) == nullptr) {
-    dequeue(id);
-    on_unheld(id, true);  // as Linux: the peer of an unaccepted connection gets an RST
+  const ClientId owner = segment.context_owner(shm::claim_owner(claim) - 1);
+  if (unclaimed || control.live_client(owner) == nullptr) {
+    control.dequeue(id);
+    control.on_unheld(id, true);  // as Linux: the peer of an unaccepted connection gets an RST
     return true;
   }
   // Its kAccept is on the way (or its process will go and take it along).
-  --listeners[job.listener].queued;
+  --control.listeners[c.listener].queued;
   c.listener = kNil;
   return true;
 }
 
-bool Control::Impl::visit_attempt(const Job& job, std::uint32_t id) {
-  const Attempt& a = attempts[id];
+bool Control::Impl::Look::visit_attempt(std::uint32_t id) {
+  Attempt& a = control.attempts[id];
   if (a.state == Attempt::State::kFree) return false;
   if (job.kind == Job::Kind::kAnswer) {
     const bool waits = a.listener == job.listener && a.state == Attempt::State::kWaitMark;
-    if (waits) go_on_passive(id);
+    if (waits) control.go_on_passive(id);
     return waits;
   }
   if (job.kind == Job::Kind::kAddress) {
     if (a.key.local != job.local) return false;
-    attempts[id].away = job.away;  // what it repeats is not sent
+    a.away = job.away;  // what it repeats is not sent
     return true;
   }
-  const bool ends =
-      job.kind == Job::Kind::kStop || (job.kind == Job::Kind::kClose && a.listener == job.listener);
-  if (!ends) return false;
+  if (job.kind != Job::Kind::kStop && !closes(a.listener)) return false;
   if (a.active) {
-    fail_connect(id, ECONNABORTED, shm::KernelReason::kInternal);
+    control.fail_connect(id, ECONNABORTED, shm::KernelReason::kInternal);
     return true;
   }
-  if (a.state == Attempt::State::kSynReceived) send_attempt_reset(a);
-  drop_attempt(id);
+  if (a.state == Attempt::State::kSynReceived) control.send_attempt_reset(a);
+  control.drop_attempt(id);
+  return true;
+}
+
+bool Control::Impl::Look::visit_time_wait(std::uint32_t record) {
+  if (!control.time_wait.in_use(record)) return false;
+  control.release_time_wait(record);
   return true;
 }
 
 // The flow's frames carry other addresses from now on, have another size, or may not leave.
-Control::Impl::Visit Control::Impl::visit_route(const Job& job, std::uint32_t id) {
-  Conn& c = conns[id];
+Control::Impl::Look::Visit Control::Impl::Look::visit_route(std::uint32_t id) {
+  Conn& c = control.conns[id];
   if (c.state != Conn::State::kLive) return Visit::kNothing;
-  const RouteEntry& e = routes.at(c.route);
+  const RouteEntry& e = control.routes.at(c.route);
   if (e.turn != job.turn) return Visit::kNothing;
-  const Visit renewed = renew_header(id);
-  if (renewed != Visit::kActed) return renewed;
+  if (!control.renew_header(id)) return Visit::kWait;
   if (e.route.kind == Route::Kind::kUnreachable) {
     // As Linux: what is found out now is what the program is told if it comes to a time-out.
     flow::Command command = make_command(flow::Command::Kind::kSoftError);
     command.flow = FlowId{id};
     command.error = static_cast<std::uint32_t>(e.route.error);
-    commands.push(command);
+    control.commands.push(command);
   }
   if (c.port_mtu == e.mtu()) return Visit::kActed;
   c.port_mtu = e.mtu();
-  push_mss(id);
+  control.push_mss(id);
   return Visit::kActed;
 }
 
 // As Linux: connections outlive their address. Without it nothing of theirs comes in or leaves;
 // with it they go on.
-Control::Impl::Visit Control::Impl::visit_address(const Job& job, std::uint32_t id) {
-  Conn& c = conns[id];
-  if (c.state != Conn::State::kLive || flows[id].pre.key.local != job.local) return Visit::kNothing;
-  if (c.away == job.away) return Visit::kNothing;
-  if (free_headers.empty()) return Visit::kWait;
+Control::Impl::Look::Visit Control::Impl::Look::visit_address(std::uint32_t id) {
+  Conn& c = control.conns[id];
+  if (c.state != Conn::State::kLive) return Visit::kNothing;
+  if (control.flows[id].pre.key.local != job.local || c.away == job.away) return Visit::kNothing;
+  if (control.free_headers.empty()) return Visit::kWait;
   c.away = job.away;
-  return renew_header(id);
+  (void)control.renew_header(id);
+  return Visit::kActed;
 }
 
-Control::Impl::Visit Control::Impl::renew_header(std::uint32_t id) {
-  if (free_headers.empty()) return Visit::kWait;
+bool Control::Impl::renew_header(std::uint32_t id) {
+  if (free_headers.empty()) return false;
   const std::uint32_t slot = free_headers.back();
   free_headers.pop_back();
   headers[slot] = make_header(id, flows[id].protocol.ts_on);
@@ -217,23 +348,7 @@ Control::Impl::Visit Control::Impl::renew_header(std::uint32_t id) {
   command.flow = FlowId{id};
   command.header = &headers[slot];
   commands.push(command);
-  return Visit::kActed;
-}
-
-void Control::Impl::finish_job(const Job& job) {
-  switch (job.kind) {
-    case Job::Kind::kLeave:
-      return finish_leave(job.client);
-    case Job::Kind::kWipe:
-      segments[job.segment]->close_contexts(job.mask);
-      return check_segment(job.segment);
-    case Job::Kind::kClose:
-      return finish_listener(job.listener);
-    case Job::Kind::kResume:
-      return routes.release(job.route);
-    default:
-      return;
-  }
+  return true;
 }
 
 // `r.route` may come unasked, when the kernel's answer has changed.
@@ -251,7 +366,7 @@ void Control::Impl::on_route(const Request& r) {
   Job job;
   job.kind = Job::Kind::kResume;
   job.route = id;
-  jobs.push_back(job);
+  urgent_jobs.push_back(job);
 }
 
 // The last of those who waited may give the entry back, so it is looked up anew.
@@ -268,21 +383,13 @@ bool Control::Impl::resume_route(std::uint32_t route) {
   return routes.at(route).waiters.empty();
 }
 
-// The flows of the route get what their frames need of it. One job tells those of all routes that
-// change before it begins: thousands change at once when a next hop does, and each job looks at
-// every connection.
+// The flows of the route get what their frames need of it.
 void Control::Impl::refresh_route(std::uint32_t id) {
   RouteEntry& e = routes.at(id);
-  if (e.users == 0 || e.turn == route_turn) return;
-  e.turn = route_turn;
+  if (e.users == 0 || e.turn == renewing.turn) return;
+  e.turn = renewing.turn;
   routes.share(id);  // until the job is done
-  if (changed_routes.empty()) {
-    Job job;
-    job.kind = Job::Kind::kRoute;
-    job.turn = route_turn;
-    jobs.push_back(job);
-  }
-  changed_routes.push_back(id);
+  add_to_batch(renewing, Job::Kind::kRoute, id);
 }
 
 void Control::Impl::on_address(const IpAddr& local, bool away) {
@@ -290,7 +397,7 @@ void Control::Impl::on_address(const IpAddr& local, bool away) {
   job.kind = Job::Kind::kAddress;
   job.local = local;
   job.away = away;
-  jobs.push_back(job);
+  urgent_jobs.push_back(job);
 }
 
 void Control::Impl::on_stop() {
@@ -298,7 +405,7 @@ void Control::Impl::on_stop() {
   stopping = true;
   Job job;
   job.kind = Job::Kind::kStop;
-  jobs.push_back(job);
+  clearing_jobs.push_back(job);
 }
 
 }  // namespace toe::control

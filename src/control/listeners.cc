@@ -196,7 +196,7 @@ void Control::Impl::on_marked(const Request& r) {
   Job job;
   job.kind = Job::Kind::kAnswer;
   job.listener = known->second;
-  jobs.push_back(job);
+  urgent_jobs.push_back(job);
 }
 
 // The socket stays with the kernel; without other sockets of its group the listener goes.
@@ -238,10 +238,8 @@ void Control::Impl::close_listener(std::uint32_t id) {
   while (*at != id) at = &listeners[*at].next_on_port;
   *at = l.next_on_port;
   port_uses.close_listener(l.local, l.port, l.v6only);
-  Job job;
-  job.kind = Job::Kind::kClose;
-  job.listener = id;
-  jobs.push_back(job);
+  l.turn = closing.turn;
+  add_to_batch(closing, Job::Kind::kClose, id);
 }
 
 void Control::Impl::finish_listener(std::uint32_t id) {

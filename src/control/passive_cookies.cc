@@ -12,9 +12,15 @@ std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'
 }  // namespace
 
 // A flood of SYNs with forged sources must not fill the route cache: the answer goes back to where
-// the SYN came from, as that of an RST.
+// the SYN came from, as that of an RST. But a peer that is known to be out of reach gets none: what
+// it sends behind its handshake would be answered by RSTs, and the route may come back soon.
 void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& s) {
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
+  const std::uint32_t route = routes.find({{s.dst, s.src, s.dst_port, 0}, l.uid});
+  if (route != kNil && routes.at(route).known &&
+      routes.at(route).route.kind != Route::Kind::kDirect) {
+    return count(counters.drops.syn_no_route);
+  }
   SynFacts syn = facts_of(s);
   const Congestion& algorithm = congestion_of(l.options, kNil);
   syn.ecn = syn.ecn && syn.timestamps && accepts_ecn(algorithm, syn.ect);

@@ -148,8 +148,9 @@ struct Member {
 /// One (local address, port) that is listened on; several sockets if SO_REUSEPORT is set.
 struct Listener {
   bool used = false;
-  bool closing = false;  ///< nobody holds it; a job takes it down
-  bool marked = false;   ///< steering is complete for one of its members
+  bool closing = false;    ///< nobody holds it; a job takes it down
+  std::uint32_t turn = 0;  ///< closing: of that job
+  bool marked = false;     ///< steering is complete for one of its members
   bool v6only = false;
   bool v4_only = false;  ///< an AF_INET socket
   bool reuseport = false;
@@ -174,9 +175,11 @@ struct Client {
   std::uint32_t uid = 0;
   std::int32_t pid = 0;
   bool leaving = false;
-  bool wants_segment = false;            ///< want_segment was asked
-  std::vector<std::uint32_t> segments;   ///< its own
-  std::vector<std::uint32_t> shared;     ///< of others, shown to it
+  std::uint32_t turn = 0;               ///< leaving: of the kLeave job that gives up what it held
+  std::uint32_t closing = 0;            ///< leaving: contexts that the data path has not closed yet
+  bool wants_segment = false;           ///< want_segment was asked
+  std::vector<std::uint32_t> segments;  ///< its own
+  std::vector<std::uint32_t> shared;    ///< of others, shown to it
   std::vector<std::uint32_t> listeners;  ///< that it held at some time
 };
 
@@ -216,32 +219,6 @@ struct ClaimedCookie {
       return static_cast<std::size_t>(flow::hash_of({words, {}, 0, 0}, secret));
     }
   };
-};
-
-/// Work over all records, done in bounded steps by poll().
-struct Job {
-  enum class Kind : std::uint8_t {
-    kLeave,   ///< give up what `client` held
-    kWipe,    ///< wipe what the contexts in `mask` left in the lines of `segment`
-    kClose,   ///< take `listener` down: embryos, unaccepted connections, the line
-    kAnswer,  ///< answer the SYNs that waited until `listener` was steered
-    kRoute,   ///< give the flows of the routes of `turn` their new headers
-    kResume,  ///< go on with the attempts that wait for `route`
-    kPort,    ///< go on with the attempts that wait for a port of `pool` (`dry`: there are no more)
-    kAddress,  ///< DEV lost the address `local` (`away`) or has it again
-    kStop,     ///< end all
-  };
-  Kind kind = Kind::kLeave;
-  bool begun = false, dry = false, away = false;
-  ClientId client = kNoClient;
-  std::uint32_t listener = kNil;
-  std::uint32_t route = kNil;
-  std::uint32_t turn = 0;
-  std::uint32_t pool = kNil;
-  std::uint32_t segment = kNil;
-  std::uint64_t mask = 0;
-  std::uint32_t cursor = 0;
-  IpAddr local;
 };
 
 }  // namespace toe::control

@@ -30,6 +30,11 @@ std::uint32_t RouteCache::acquire(const RouteKey& key, std::uint32_t spared) {
   return i;
 }
 
+std::uint32_t RouteCache::find(const RouteKey& key) const {
+  const auto found = by_key_.find(key);
+  return found == by_key_.end() ? kNil : found->second;
+}
+
 std::uint32_t RouteCache::share(std::uint32_t i) {
   TOE_CHECK(entries_[i].used && entries_[i].users > 0);
   ++entries_[i].users;

@@ -42,6 +42,8 @@ class RouteCache {
   /// The entry of `key`, with one user more; asked for if it is new. kNil: the cache is full but
   /// for `spared` entries.
   std::uint32_t acquire(const RouteKey& key, std::uint32_t spared = 0);
+  /// The entry of `key` if there is one, kNil otherwise. Asks nobody.
+  std::uint32_t find(const RouteKey& key) const;
   /// One user more of an entry that has one. Returns it.
   std::uint32_t share(std::uint32_t i);
   /// One user less. Entries without users stay for a while; refusals are forgotten at once.
@@ -59,6 +61,7 @@ class RouteCache {
   Time next_expiry() const;
 
   RouteEntry& at(std::uint32_t i) { return entries_[i]; }
+  const RouteEntry& at(std::uint32_t i) const { return entries_[i]; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(by_key_.size()); }
 
  private:

@@ -9,6 +9,7 @@
 
 #include "control/command_queue.h"
 #include "control/control.h"
+#include "control/job.h"
 #include "control/key_index.h"
 #include "control/ports.h"
 #include "control/records.h"
@@ -59,10 +60,11 @@ struct State {
   std::unordered_map<std::uint64_t, std::uint32_t> listener_by_cookie;
   std::unordered_multimap<std::uint64_t, ListenAsk> listen_asks;          ///< by cookie
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
-  std::deque<Job> jobs;
-  std::vector<std::uint32_t> changed_routes;  ///< of the kRoute job that has not begun
-  std::vector<std::uint32_t> renewed_routes;  ///< of the one that has
-  std::uint32_t route_turn = 1;               ///< of the next to begin
+  std::deque<Job> urgent_jobs;  ///< each of the two in order of arrival
+  std::deque<Job> clearing_jobs;
+  Batch leaving;   ///< clients of kLeave
+  Batch closing;   ///< listeners of kClose
+  Batch renewing;  ///< routes of kRoute
   std::deque<Dump*> dumps;
   std::vector<wire::HeaderTemplate> headers;  ///< templates lent to kSetHeader
   std::vector<std::uint32_t> free_headers;

@@ -1,5 +1,7 @@
 #include "control/syn_cookies.h"
 
+#include <cerrno>
+
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -113,6 +115,18 @@ TEST_F(CookieTest, ServesThePeerThatAnswersDuringAFlood) {
   EXPECT_EQ(f.protocol.srtt, Nanos{0});  // not timed
   EXPECT_EQ(control->counters().syn_cookies_received, 1u);
   EXPECT_EQ(control->counters().passive_opens, 1u);
+}
+
+TEST_F(CookieTest, NoneForAPeerOutOfReach) {
+  flood();
+  const std::size_t before = world.sent.size();
+  route(kPeer, Route::Kind::kUnreachable, EHOSTUNREACH);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(world.sent.size(), before);
+  EXPECT_EQ(control->counters().drops.syn_no_route, 1u);
+  route(kPeer);
+  receive(from_peer(40000, wire::kSyn, 1000));
+  EXPECT_EQ(control->counters().syn_cookies_sent, 1u);
 }
 
 TEST_F(CookieTest, DataWithTheAckIsKept) {

@@ -73,8 +73,10 @@ class ControlBench : public ::testing::Test {
         e.kind = flow::Event::Kind::kSegmentRemoved;
         e.segment = c.segment;
         events.push(e);
-      } else if (c.kind == flow::Command::Kind::kOpenContext) {
-        e.kind = flow::Event::Kind::kContextOpened;
+      } else if (c.kind == flow::Command::Kind::kOpenContext ||
+                 c.kind == flow::Command::Kind::kCloseContext) {
+        const bool opened = c.kind == flow::Command::Kind::kOpenContext;
+        e.kind = opened ? flow::Event::Kind::kContextOpened : flow::Event::Kind::kContextClosed;
         e.segment = c.segment;
         e.slot = c.slot;
         events.push(e);

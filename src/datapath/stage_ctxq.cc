@@ -69,17 +69,26 @@ void StageCtxq::open_context(const flow::Command& command) {
   state.to_app =
       shm::HintWriter(segment.view.app_queue(command.slot), &shared.app_tail, &shared.app_head);
   segment.open |= std::uint64_t{1} << command.slot;
-  flow::Event event{};
-  event.kind = flow::Event::Kind::kContextOpened;
-  event.segment = command.segment;
-  event.slot = command.slot;
-  events_.push(event);
+  report_context(flow::Event::Kind::kContextOpened, command.segment, command.slot);
 }
 
-void StageCtxq::close_context(SegmentId id, std::uint32_t slot) {
+void StageCtxq::leave_context(SegmentId id, std::uint32_t slot) {
   context(id, slot).open = false;
   segments_[index_of(id)].open &= ~(std::uint64_t{1} << slot);
   segments_[index_of(id)].pending &= ~(std::uint64_t{1} << slot);
+}
+
+void StageCtxq::close_context(SegmentId id, std::uint32_t slot) {
+  leave_context(id, slot);
+  report_context(flow::Event::Kind::kContextClosed, id, slot);
+}
+
+void StageCtxq::report_context(flow::Event::Kind kind, SegmentId id, std::uint32_t slot) {
+  flow::Event event{};
+  event.kind = kind;
+  event.segment = id;
+  event.slot = slot;
+  events_.push(event);
 }
 
 void StageCtxq::bind(SegmentId id, std::uint32_t line, FlowId flow) {
@@ -134,7 +143,7 @@ bool StageCtxq::take(SegmentId id, std::uint32_t slot, Posted& out, bool& draine
       return false;
     case shm::Taken::kBroken:
       drained = true;
-      close_context(id, slot);
+      leave_context(id, slot);
       misbehaved(state.client, "hint queue index out of range");
       return false;
     case shm::Taken::kEntry:
@@ -144,7 +153,7 @@ bool StageCtxq::take(SegmentId id, std::uint32_t slot, Posted& out, bool& draine
   const std::uint32_t line = shm::hint_line(entry);
   if (line == 0 || line >= shm::kLines || shm::hint_op(entry) > shm::HintOp::kAccept) {
     drained = true;
-    close_context(id, slot);
+    leave_context(id, slot);
     misbehaved(state.client, "hint names no line or operation");
     return false;
   }
@@ -287,7 +296,7 @@ void StageCtxq::hint(const Touched& touched) {
     if (!shm::mark_hinted(line.hinted_app, slot)) continue;
     ContextState& state = context(touched.segment, slot);
     if (!state.to_app.append(shm::make_hint(shm::HintOp::kLook, touched.line))) {
-      close_context(touched.segment, slot);
+      leave_context(touched.segment, slot);
       misbehaved(state.client, "hint queue overflowed");
       continue;
     }

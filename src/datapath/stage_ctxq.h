@@ -79,6 +79,9 @@ class StageCtxq {
   void misbehaved(ClientId client, const char* reason);
 
  private:
+  void leave_context(SegmentId id, std::uint32_t slot);  ///< it is neither read nor hinted any more
+  void report_context(flow::Event::Kind kind, SegmentId id, std::uint32_t slot);
+
   struct ContextState {
     bool open = false;
     std::uint32_t doorbell = 0;

@@ -21,25 +21,25 @@ struct Command {
                      ///< flow and no context in it
     kOpenContext,    ///< segment, slot, doorbell, client: start taking hints from it; answered by
                      ///< Event::kContextOpened
-    kCloseContext,   ///< segment, slot: stop; its process is gone
-    kInstall,        ///< flow: the record is filled; publish its line and start. With `line` != 0
-                     ///< announce it on that listener's line of the same segment: entry
-                     ///< `accept_index` of the accept ring `ring` (with the `generation` of the
-                     ///< connection's line), then rx_tail = accept_index + 1
-    kRemove,         ///< flow: take it out; answered by Event::kRemoved
-    kTimer,          ///< flow: its deadline may have come
-    kCongestion,     ///< flow, cc: new parameters
-    kSetHeader,      ///< flow, header: next hop, device or local address changed
-    kOrphan,         ///< flow, reset: no process holds it any more; `reset` = end it by RST
-    kAbort,          ///< flow, error, reset: end it now, with an RST to the peer if `reset`
-    kOfferRxRing,    ///< flow, ring: switch receiving to this larger ring
-    kOfferTxRing,    ///< flow, ring: offer this larger send ring to the application
-    kRenewTxRing,  ///< flow, ring: kOfferTxRing for a flow at rest: the present ring comes back at
-                   ///< once (kTxRingFree) unless the application is writing into it
-    kWatch,        ///< flow: say kActive when its bytes move again
-    kNotify,       ///< segment, line: control changed the line; hint whoever is interested
-    kSetMss,       ///< flow, mss: path MTU changed
-    kSoftError,    ///< flow, error: what to report should the flow time out
+    kCloseContext,  ///< segment, slot: stop, its process is gone; answered by Event::kContextClosed
+    kInstall,       ///< flow: the record is filled; publish its line and start. With `line` != 0
+                    ///< announce it on that listener's line of the same segment: entry
+                    ///< `accept_index` of the accept ring `ring` (with the `generation` of the
+                    ///< connection's line), then rx_tail = accept_index + 1
+    kRemove,        ///< flow: take it out; answered by Event::kRemoved
+    kTimer,         ///< flow: its deadline may have come
+    kCongestion,    ///< flow, cc: new parameters
+    kSetHeader,     ///< flow, header: next hop, device or local address changed
+    kOrphan,        ///< flow, reset: no process holds it any more; `reset` = end it by RST
+    kAbort,         ///< flow, error, reset: end it now, with an RST to the peer if `reset`
+    kOfferRxRing,   ///< flow, ring: switch receiving to this larger ring
+    kOfferTxRing,   ///< flow, ring: offer this larger send ring to the application
+    kRenewTxRing,   ///< flow, ring: kOfferTxRing for a flow at rest: the present ring comes back at
+                    ///< once (kTxRingFree) unless the application is writing into it
+    kWatch,         ///< flow: say kActive when its bytes move again
+    kNotify,        ///< segment, line: control changed the line; hint whoever is interested
+    kSetMss,        ///< flow, mss: path MTU changed
+    kSoftError,     ///< flow, error: what to report should the flow time out
   };
   Kind kind;
   bool reset = false;
@@ -84,6 +84,7 @@ struct Event {
     kActive,          ///< flow: bytes were received or acknowledged; said once after kWatch
     kHalfClosed,      ///< flow: our FIN is acknowledged, the peer's has not come (FIN-WAIT-2)
     kContextOpened,   ///< segment, slot: hints from it are taken and given from now on
+    kContextClosed,   ///< segment, slot: nothing more is taken from it, said of it or hinted to it
     kSegmentRemoved,  ///< segment: kRemoveSegment is done, nothing refers to its memory any more
   };
   enum class Close : std::uint8_t {

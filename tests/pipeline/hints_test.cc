@@ -157,10 +157,21 @@ TEST(Doorbells, MoreSleepersThanRoomAreRungLater) {
 // --- Lies ---
 
 void expect_closed(Bench& b) {
-  EXPECT_TRUE(Bench::has(b.take_events(), Kind::kMisbehaved));
+  const auto events = b.take_events();
+  EXPECT_TRUE(Bench::has(events, Kind::kMisbehaved));
+  EXPECT_FALSE(Bench::has(events, Kind::kContextClosed)) << "control has not asked for it";
   EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 1u);
   b.walk();
   EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 1u) << "closed, so not looked at again";
+  flow::Command close{};
+  close.kind = flow::Command::Kind::kCloseContext;
+  close.segment = SegmentId{3};
+  close.slot = Bench::kSlot;
+  b.command(close);
+  const auto answer = b.take_events();
+  ASSERT_EQ(answer.size(), 1u);
+  EXPECT_EQ(answer[0].kind, Kind::kContextClosed);
+  EXPECT_EQ(answer[0].slot, Bench::kSlot);
 }
 
 TEST(Lies, AQueueIndexFromNowhereClosesTheContext) {

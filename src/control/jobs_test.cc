@@ -1,0 +1,141 @@
+// Work over all records: what waits for what, and how many looks there are.
+#include <algorithm>
+
+#include "control/records.h"
+#include "control/test_bench.h"
+
+namespace toe::control {
+namespace {
+
+using Kind = flow::Command::Kind;
+
+class JobsTest : public ControlTest {
+ protected:
+  static constexpr std::uint32_t kFlows = 8192;
+  static constexpr std::uint32_t kOthers = 60;                      // programs
+  static constexpr std::uint32_t kLook = kFlows / kRecordsPerStep;  // steps of one look
+
+  static Options large() {
+    Options o = small_options();
+    o.max_flows = kFlows;
+    return o;
+  }
+  JobsTest() : ControlTest(large()) {}
+
+  void SetUp() override {
+    serve();
+    slot = context(1, 1);
+    held = establish(40000);
+    accept(1, slot, held, 9001);
+    for (std::uint32_t i = 2; i < 2 + kOthers; ++i) {
+      join(i, i);
+      context(i, i);
+    }
+  }
+  void others_leave() {
+    for (std::uint32_t i = 2; i < 2 + kOthers; ++i) leave_unseen(i);
+  }
+  void leave_unseen(std::uint32_t client) {
+    Request r;
+    r.kind = Request::Kind::kLeave;
+    r.client = ClientId{client};
+    request(r);
+  }
+  void route_changes() {
+    Request r = world.route_answer(kPeer);
+    r.route.kind = Route::Kind::kDirect;
+    r.route.source_mac = kHereMac;
+    r.route.next_hop_mac = {{2, 0, 0, 0, 0, 99}};
+    request(r);
+  }
+  /// Polls until `done`; returns how often.
+  template <typename Done>
+  std::uint32_t steps_until(Done done) {
+    std::uint32_t steps = 0;
+    for (; steps < 1000 * kLook && !done(); ++steps) {
+      (void)control->poll(now);
+      drain();
+    }
+    return steps;
+  }
+  bool told(Kind kind) const {
+    return std::any_of(this->done.begin(), this->done.end(),
+                       [kind](const flow::Command& c) { return c.kind == kind; });
+  }
+
+  std::uint32_t slot = 0;
+  flow::Command held;
+};
+
+TEST_F(JobsTest, ConnectionsHaveTheirNewNextHopBeforeTheDeadAreClearedUp) {
+  others_leave();
+  route_changes();
+  EXPECT_LE(steps_until([this] { return told(Kind::kSetHeader); }), kLook + 2);
+}
+
+TEST_F(JobsTest, OneLookServesAllProgramsThatEnd) {
+  others_leave();
+  const std::uint32_t each = 4;  // steps of its own: contexts closed, segment wiped and removed
+  EXPECT_LE(steps_until([this] { return world.freed.size() == kOthers; }),
+            2 * kLook + kOthers * each);
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+}
+
+TEST_F(JobsTest, OneLookServesAllListenersThatEnd) {
+  for (std::uint32_t i = 2; i < 2 + kOthers; ++i) {
+    Request r = listen_request(i, 600 + i, IpAddr::v4(0, 0, 0, 0));
+    r.local_port = static_cast<std::uint16_t>(1000 + i);
+    listen(r);
+  }
+  const auto waiting = establish(40001, 1000, 1002);  // in the accept ring of program 2
+  others_leave();
+  const std::uint32_t each = 6;
+  const std::uint32_t closing = 1 + (kFlows + kMaxAttempts) / kRecordsPerStep;
+  EXPECT_LE(steps_until([this] { return world.freed.size() == kOthers - 1; }),
+            2 * kLook + 2 * closing + kOthers * each);
+  ASSERT_EQ(commanded(Kind::kOrphan).size(), 1u);
+  EXPECT_EQ(commanded(Kind::kOrphan)[0].flow, waiting.flow);
+  close_flow(waiting.flow, flow::Event::Close::kAborted);
+  EXPECT_EQ(world.freed.size(), kOthers);
+}
+
+// The rings between control and data path are never both empty then.
+TEST_F(JobsTest, ProgramsAreClearedUpWhileOthersAreBusy) {
+  leave_unseen(2);
+  for (std::uint32_t i = 0; i < 4 * kLook && world.freed.empty(); ++i) {
+    flow::Event e{};
+    e.kind = flow::Event::Kind::kArm;
+    e.flow = held.flow;
+    e.at = now;
+    ASSERT_TRUE(events.push(e));
+    (void)control->poll(now);  // answers that the time has come
+    ASSERT_FALSE(commands.empty());
+    drain();
+  }
+  EXPECT_EQ(world.freed.size(), 1u);
+}
+
+// Several processes have each connection, and end while one look is under way.
+TEST_F(JobsTest, AllHoldersThatEndAreSeenByOneLook) {
+  for (std::uint32_t i = 2; i < 2 + kOthers; ++i) {
+    Request r;
+    r.kind = Request::Kind::kShow;
+    r.client = ClientId{i};
+    r.count = 1;
+    r.cookies[0] = 9001;
+    request(r);
+  }
+  poll();
+  EXPECT_EQ(line(1, flows[index_of(held.flow)].post.line).holders, 1 + kOthers);
+  leave_unseen(2);
+  (void)control->poll(now);  // its look has begun
+  for (std::uint32_t i = 3; i < 2 + kOthers; ++i) leave_unseen(i);
+  poll();
+  EXPECT_EQ(line(1, flows[index_of(held.flow)].post.line).holders, 1u);
+  EXPECT_TRUE(commanded(Kind::kOrphan).empty());
+  leave(1);
+  EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+}
+
+}  // namespace
+}  // namespace toe::control
