@@ -88,9 +88,24 @@ std::uint32_t Control::Impl::pool_of(const IpAddr& local) {
   for (std::uint32_t i = 0; i < pools.size(); ++i) {
     if (pools[i].local() == local) return i;
   }
-  if (pools.size() == kMaxPools) return kNil;
+  if (pools.size() == kMaxPools) return replace_pool(local);
   pools.emplace_back(world, local);
   return static_cast<std::uint32_t>(pools.size()) - 1;
+}
+
+// Addresses come and go: of those that nothing uses, the pool with the fewest ports makes room.
+std::uint32_t Control::Impl::replace_pool(const IpAddr& local) {
+  std::uint32_t found = kNil;
+  for (std::uint32_t i = 0; i < pools.size(); ++i) {
+    const bool resumed = std::any_of(urgent_jobs.begin(), urgent_jobs.end(),
+                                     [i](const Job& job) { return job.pool == i; });
+    if (!pools[i].idle() || resumed) continue;
+    if (found == kNil || pools[i].size() < pools[found].size()) found = i;
+  }
+  if (found == kNil) return kNil;
+  pools[found].shed();
+  pools[found] = PortPool(world, local);
+  return found;
 }
 
 // RFC 6056: ports are tried from a point that depends on the remote end. `ask`: of the kernel, when

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "control/ports.h"
+#include "control/records.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -336,6 +338,43 @@ TEST_F(ActiveTest, DeathWhileWaitingForARouteLeavesNothing) {
   EXPECT_TRUE(world.replies.empty());
   EXPECT_TRUE(control->quiet());
   EXPECT_EQ(world.freed.size(), 1u);
+}
+
+// Addresses come and go for months: those that are used no more cost nothing.
+TEST_F(ActiveTest, ThereIsNoEndOfLocalAddresses) {
+  join(1, 1);
+  for (std::uint32_t n = 0; n < kMaxPools + 10; ++n) {
+    Request r = connect_request(1, 1000 + n);
+    r.local = IpAddr::v4(10, 1, static_cast<std::uint8_t>(n / 250), static_cast<std::uint8_t>(n));
+    request(r);
+    route(kPeer);
+    Request held;
+    held.kind = Request::Kind::kHeldPort;
+    held.local = r.local;
+    held.local_port = 50000;
+    for (std::uint32_t i = 0; i < PortPool::kBatch; ++i, ++held.local_port) request(held);
+    ASSERT_EQ(last_reply().type(), MessageType::kConnecting) << n;
+    const std::uint32_t at = last_reply().as<shm::LineMessage>().line;
+    const wire::TcpSegment sent = last_sent();
+    auto refusal = from_peer(9000, wire::kRst | wire::kAck, 0, sent.seq + 1);
+    refusal.dst = r.local;
+    refusal.dst_port = sent.src_port;
+    receive(refusal);
+    release(1, 1, at);
+  }
+  EXPECT_EQ(world.ports_released.size(), 10u * PortPool::kBatch)
+      << "of the pools that were replaced";
+  EXPECT_TRUE(control->quiet());
+}
+
+TEST_F(ActiveTest, PortsOfAnAddressThatHasGoneAreGivenBack) {
+  connecting();
+  for (std::uint16_t p = 50001; p < 50032; ++p) held_port(p);
+  Request gone;
+  gone.kind = Request::Kind::kAddressGone;
+  gone.local = kHere;
+  request(gone);
+  EXPECT_EQ(world.ports_released.size(), 31u) << "all but that of the connection";
 }
 
 }  // namespace

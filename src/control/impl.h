@@ -84,6 +84,7 @@ struct Control::Impl : State {
   bool may_connect(std::uint32_t uid);
   void go_on_active(std::uint32_t id);
   std::uint32_t pool_of(const IpAddr& local);
+  std::uint32_t replace_pool(const IpAddr& local);
   void pick_port(std::uint32_t id, bool ask = true);
   void begin_connect(std::uint32_t id);
   void on_syn_sent(std::uint32_t id, const wire::TcpSegment& s);

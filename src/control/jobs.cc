@@ -393,6 +393,9 @@ void Control::Impl::refresh_route(std::uint32_t id) {
 }
 
 void Control::Impl::on_address(const IpAddr& local, bool away) {
+  for (PortPool& pool : pools) {
+    if (away && pool.local() == local) pool.shed();  // it may never come back
+  }
   Job job;
   job.kind = Job::Kind::kAddress;
   job.local = local;

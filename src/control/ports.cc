@@ -42,10 +42,19 @@ void PortPool::give_back(std::uint16_t port) {
     ++unused_;
     return;
   }
-  swap(unused_, size() - 1);
+  release(unused_);
+}
+
+void PortPool::release(std::uint32_t at) {
+  swap(at, size() - 1);
+  const std::uint16_t port = ports_.back().port;
   where_.erase(port);
   ports_.pop_back();
   world_->release_port(local_, port);
+}
+
+void PortPool::shed() {
+  while (unused_ > 0) release(--unused_);
 }
 
 void PortPool::refill() {

@@ -45,15 +45,20 @@ class PortPool {
   void refill();
   /// An answer to want_port; port 0 = none to be had.
   void on_answer(std::uint16_t port);
+  /// Gives back every port that nothing uses.
+  void shed();
 
   const IpAddr& local() const { return local_; }
   std::uint32_t asked() const { return asked_; }
+  /// Nothing uses it or waits for it.
+  bool idle() const { return in_use() == 0 && asked_ == 0 && waiters.count == 0; }
   std::uint32_t in_use() const { return size() - unused_; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(ports_.size()); }
 
   List waiters;  ///< attempts that wait for a port
 
  private:
+  void release(std::uint32_t at);
   struct Held {
     std::uint16_t port = 0;
     std::uint32_t uses = 0;

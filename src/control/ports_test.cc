@@ -133,6 +133,21 @@ TEST_F(PortsTest, AnUnusedPortIsFoundAmongManyUsedOnes) {
   EXPECT_EQ(pool.take(0, unused), 20333);
 }
 
+TEST_F(PortsTest, ShedsWhatNothingUses) {
+  PortPool pool(world, kHere);
+  for (std::uint16_t p = 0; p < 10; ++p) pool.on_answer(static_cast<std::uint16_t>(20000 + p));
+  const auto all = [](std::uint16_t) { return true; };
+  const std::uint16_t used = pool.take(3, all);
+  pool.shed();
+  EXPECT_EQ(world.ports_released.size(), 9u);
+  EXPECT_EQ(pool.size(), 1u);
+  EXPECT_TRUE(pool.holds(used));
+  EXPECT_FALSE(pool.idle());
+  pool.give_back(used);
+  EXPECT_TRUE(pool.idle());
+  EXPECT_EQ(pool.take(0, all), used);
+}
+
 TEST_F(PortsTest, AKernelWithoutPortsIsAskedForOneAtATime) {
   PortPool pool(world, kHere);
   pool.refill();

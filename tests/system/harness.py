@@ -25,6 +25,7 @@ from netns import (  # noqa: E402,F401
 KERNEL = "--kernel" in sys.argv
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
 LIVENESS = 2.0  # seconds within which an end must be seen
+OWNED_SECONDS = 5  # until a port whose program listens is the engine's
 
 _cases = {}
 
@@ -99,7 +100,8 @@ class Bed:
     def wait_listening(self, process, port, offload=True):
         self.server.wait_listening(process, port)
         if self.engine is not None and offload:
-            wait_for(lambda: self.owns(port), 5, f"the engine's listener on port {port}")
+            wait_for(lambda: self.owns(port), OWNED_SECONDS,
+                     f"the engine's listener on port {port}")
 
     def owns(self, port):
         listeners = self.engine.ask("conns").get("listeners", [])
