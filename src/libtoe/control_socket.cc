@@ -97,7 +97,7 @@ void ControlSocket::ring() {
   errno = saved;
 }
 
-bool ControlSocket::send(const Packet& packet) {
+Exchange ControlSocket::send(const Packet& packet) {
   iovec part{const_cast<std::uint8_t*>(packet.bytes.data()), packet.length};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * shm::kMaxShown)> space{};
   msghdr message{};
@@ -116,7 +116,10 @@ bool ControlSocket::send(const Packet& packet) {
   do {
     n = libc().sendmsg(fd_, &message, MSG_NOSIGNAL);
   } while (n < 0 && errno == EINTR);
-  return n == static_cast<ssize_t>(packet.length);
+  if (n == static_cast<ssize_t>(packet.length)) return Exchange::kDone;
+  const bool refused = errno == EBADF || errno == ETOOMANYREFS || errno == ENOMEM ||
+                       errno == ENOBUFS || errno == EMFILE;
+  return refused ? Exchange::kNotSent : Exchange::kGone;
 }
 
 // Waits for the next message and looks at its type, without taking it.

@@ -14,7 +14,7 @@ class ControlSocket final : public EngineLink {
   static std::unique_ptr<ControlSocket> open(const char* path);
   ~ControlSocket() override;
 
-  bool send(const Packet& packet) override;
+  Exchange send(const Packet& packet) override;
   bool receive(Packet& packet) override;
   void ring() override;
   void set_doorbell(int fd) override;

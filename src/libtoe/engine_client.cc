@@ -47,7 +47,7 @@ bool EngineClient::attach(bool strict) {
   const NoCancel whole;
   MutexLock lock(mutex_);
   bell_.link = link_.get();
-  if (!exchange(packet) || !on_welcome(packet)) {
+  if (exchange(packet) != Exchange::kDone || !on_welcome(packet)) {
     alive_.store(false, std::memory_order_release);
     return false;
   }
@@ -97,21 +97,31 @@ bool EngineClient::on_segment(const Packet& packet) {
 }
 
 // Sends `packet` and replaces it by the answer. Holds mutex_.
-bool EngineClient::exchange(Packet& packet) {
-  if (!alive()) return false;
+Exchange EngineClient::exchange(Packet& packet) {
+  if (!alive()) return Exchange::kGone;
   const NoCancel whole;
   const std::uint64_t tag = next_tag_++;
   packet.set_tag(tag);
-  if (!link_->send(packet)) {
-    return false;
-  }
+  if (const Exchange sent = link_->send(packet); sent != Exchange::kDone) return sent;
   for (int i = 0; i < kMaxStray; ++i) {
     packet = Packet{};
-    if (!link_->receive(packet)) return false;
-    if (packet.header().tag == tag) return true;
+    if (!link_->receive(packet)) return Exchange::kGone;
+    if (packet.header().tag == tag) return Exchange::kDone;
     on_segment(packet);
   }
-  return false;
+  return Exchange::kGone;
+}
+
+LineAnswer EngineClient::ask_for_line(Packet& packet, MessageType type) {
+  MutexLock lock(mutex_);
+  switch (exchange(packet)) {
+    case Exchange::kDone:
+      return line_answer(packet, type);
+    case Exchange::kNotSent:
+      return {nullptr, 0, shm::KernelReason::kInternal, 0};
+    default:
+      return {nullptr, 0, shm::KernelReason::kNoEngine, 0};
+  }
 }
 
 LineAnswer EngineClient::line_answer(const Packet& packet, MessageType type) {
@@ -140,18 +150,14 @@ LineAnswer EngineClient::listen(int fd, std::uint32_t backlog, const shm::Socket
   Packet packet;
   packet.set(MessageType::kListen, request);
   packet.add_fd(fd);
-  MutexLock lock(mutex_);
-  if (!exchange(packet)) return {nullptr, 0, shm::KernelReason::kNoEngine, 0};
-  return line_answer(packet, MessageType::kListening);
+  return ask_for_line(packet, MessageType::kListening);
 }
 
 LineAnswer EngineClient::connect(int fd, const shm::Connect& request) {
   Packet packet;
   packet.set(MessageType::kConnect, request);
   packet.add_fd(fd);
-  MutexLock lock(mutex_);
-  if (!exchange(packet)) return {nullptr, 0, shm::KernelReason::kNoEngine, 0};
-  return line_answer(packet, MessageType::kConnecting);
+  return ask_for_line(packet, MessageType::kConnecting);
 }
 
 std::optional<ContextAnswer> EngineClient::open_context(const MappedSegment& segment,
@@ -162,7 +168,7 @@ std::optional<ContextAnswer> EngineClient::open_context(const MappedSegment& seg
   Packet packet;
   packet.set(MessageType::kContext, request);
   MutexLock lock(mutex_);
-  if (!exchange(packet)) return std::nullopt;
+  if (exchange(packet) != Exchange::kDone) return std::nullopt;
   const auto* ready = packet.as<shm::ContextMessage>(MessageType::kContextReady);
   const std::uint32_t fds = doorbell == 0 ? 1 : 0;
   if (ready == nullptr || ready->slot >= shm::kContexts || packet.fd_count != fds) {
@@ -179,7 +185,7 @@ bool EngineClient::show(std::span<const int> fds, std::span<ShownSocket> out) {
   packet.set(MessageType::kShow, request);
   for (const int fd : fds) packet.add_fd(fd);
   MutexLock lock(mutex_);
-  if (!exchange(packet)) return false;
+  if (exchange(packet) != Exchange::kDone) return false;
   close_fds(packet);
   const auto* shown = packet.as<shm::Shown>(MessageType::kShown);
   if (shown == nullptr || shown->count != fds.size()) return false;
@@ -199,7 +205,7 @@ bool EngineClient::info(const MappedSegment& segment, std::uint32_t line, shm::I
   Packet packet;
   packet.set(MessageType::kInfo, request);
   MutexLock lock(mutex_);
-  if (!exchange(packet)) return false;
+  if (exchange(packet) != Exchange::kDone) return false;
   close_fds(packet);
   const auto* reply = packet.as<shm::InfoReply>(MessageType::kInfoReply);
   if (reply == nullptr) return false;
@@ -215,7 +221,7 @@ int EngineClient::set_option(const MappedSegment& segment, std::uint32_t line,
   Packet packet;
   packet.set(MessageType::kOption, request);
   MutexLock lock(mutex_);
-  if (!exchange(packet)) return ENOPROTOOPT;
+  if (exchange(packet) != Exchange::kDone) return ENOPROTOOPT;
   close_fds(packet);
   const auto* reply = packet.as<shm::OptionReply>(MessageType::kOptionReply);
   return reply != nullptr ? reply->error : ENOPROTOOPT;

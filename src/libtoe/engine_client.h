@@ -81,9 +81,10 @@ class EngineClient {
   void reset_lock() { mutex_.reset(); }
 
  private:
-  bool exchange(Packet& packet);
+  Exchange exchange(Packet& packet);
   bool on_segment(const Packet& packet);
   bool on_welcome(const Packet& packet);
+  LineAnswer ask_for_line(Packet& packet, shm::MessageType type);
   LineAnswer line_answer(const Packet& packet, shm::MessageType type);
 
   std::unique_ptr<EngineLink> link_;

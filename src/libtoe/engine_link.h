@@ -43,11 +43,18 @@ struct Packet {
   void add_fd(int fd) { fds[fd_count++] = fd; }
 };
 
+/// How the sending of a message, or the question in it, has ended.
+enum class Exchange : std::uint8_t {
+  kDone,
+  kNotSent,  ///< the kernel does not carry it: another thread has closed the descriptor that
+             ///< travels with it, or memory is short. The engine lives.
+  kGone,     ///< the engine is gone or mute
+};
+
 class EngineLink {
  public:
   virtual ~EngineLink() = default;
-  /// False: the engine is gone.
-  virtual bool send(const Packet& packet) = 0;
+  virtual Exchange send(const Packet& packet) = 0;
   /// The next message from the engine; waits for it. False: the engine is gone.
   virtual bool receive(Packet& packet) = 0;
   /// Wakes the engine; never blocks.

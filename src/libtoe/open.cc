@@ -313,6 +313,22 @@ void drop(File& file) {
   }
 }
 
+/// Keeps a file for one call, as the kernel does: another thread that closes its last number
+/// meanwhile leaves the end to this call, which knows by then what there is to be closed.
+class Kept {
+ public:
+  explicit Kept(File& file) : file_(file.hold() ? &file : nullptr) {}
+  ~Kept() {
+    if (file_ != nullptr) drop(*file_);
+  }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  bool valid() const { return file_ != nullptr; }
+
+ private:
+  File* file_;
+};
+
 }  // namespace
 
 bool name_file(int fd, File& file) {
@@ -366,6 +382,8 @@ int socket_listen(Socket& socket, int fd, int backlog) {
 }
 
 int socket_connect(Socket& socket, int fd, const sockaddr* address, socklen_t length) {
+  const Kept kept(socket);
+  if (!kept.valid()) return -EBADF;
   if (socket.role() != Role::kFresh) return connect_again(socket, fd, address, length);
   return offer_connect(socket, fd, address, length);
 }

@@ -40,6 +40,7 @@ constexpr OddProgram kPrograms[] = {
     {"odd_no_numbers", odd_no_numbers},
     {"odd_chaos", odd_chaos},
     {"odd_closed_while_shared", odd_closed_while_shared},
+    {"odd_closed_while_connecting", odd_closed_while_connecting},
     {"odd_numbers_taken", odd_numbers_taken},
     {"odd_oneshot_threads", odd_oneshot_threads},
     {"odd_closed_under_reader", odd_closed_under_reader},

@@ -65,6 +65,7 @@ void odd_limits(const Addresses& at);
 void odd_no_numbers(const Addresses& at);
 void odd_chaos(const Addresses& at);
 void odd_closed_while_shared(const Addresses& at);
+void odd_closed_while_connecting(const Addresses& at);
 void odd_numbers_taken(const Addresses& at);
 void odd_oneshot_threads(const Addresses& at);
 void odd_closed_under_reader(const Addresses& at);

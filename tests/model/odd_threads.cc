@@ -204,6 +204,40 @@ void odd_numbers_taken(const Addresses& at) {
   ::close(listener);
 }
 
+// The descriptor is closed while its connect is under way. Whether it connects is not compared; but
+// what was connected ends: its peer sees the end of it.
+void odd_closed_while_connecting(const Addresses& at) {
+  constexpr int kRounds = 300;
+  const int listener = listen_on(at, 100);
+  ::fcntl(listener, F_SETFL, O_NONBLOCK);
+  std::atomic<int> connecting{-1};
+  std::atomic<bool> stop{false};
+  std::thread closer([&] {
+    while (!stop.load()) {
+      const int fd = connecting.exchange(-1);
+      if (fd >= 0) ::close(fd);
+    }
+  });
+  int endless = 0;
+  for (int i = 0; i < kRounds; ++i) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    connecting.store(fd);
+    ::connect(fd, reinterpret_cast<const sockaddr*>(&at.client), sizeof(at.client));
+    while (connecting.load() >= 0) ::sched_yield();
+    pollfd entry{listener, POLLIN, 0};
+    if (::poll(&entry, 1, 5) != 1) continue;
+    const int server = ::accept(listener, nullptr, nullptr);
+    entry = {server, POLLIN, 0};
+    if (server >= 0 && ::poll(&entry, 1, 5000) != 1) ++endless;
+    ::close(server);
+    if (endless > 2) break;
+  }
+  stop.store(true);
+  closer.join();
+  note("endless", endless);
+  ::close(listener);
+}
+
 // Threads of one instance; each event is for one of them.
 void odd_oneshot_threads(const Addresses& at) {
   constexpr int kPairs = 30;
