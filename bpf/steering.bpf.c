@@ -1,8 +1,9 @@
 // Steering: decides for each frame of the device whether the engine or the kernel gets it.
 //
 // Redirected to the AF_XDP socket of the receiving queue: TCP whose destination MAC is the
-// device's and whose (destination address, port) the engine owns. Everything else passes; so does
-// every frame while the queue has no socket. See docs/formats/steering.md.
+// device's and whose (destination address, port) the engine owns. Everything else passes, but for
+// what the kernel would answer by a reset of an engine's connection; so does every frame while the
+// queue has no socket. See docs/formats/steering.md.
 //
 // The headers of libbpf need the kernel's before them.
 // clang-format off
@@ -34,7 +35,8 @@ struct {
   __type(value, struct SteerConfig);
 } config SEC(".maps");
 
-// Local address -> index of its block in `ports`.
+// Local address -> index of its block in `ports`, with kSteerAway while the device does not have
+// it.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, kSteerAddresses);
@@ -90,6 +92,7 @@ struct cursor {
   void *at;
   void *end;
   __u32 fragment;  // 0 whole, 1 first fragment
+  __u32 other_mac;
 };
 
 struct vlan_tag {
@@ -139,16 +142,15 @@ static __always_inline int vlan_allowed(__u16 id) {
 }
 
 // Steps over the Ethernet header and the tags. Returns the protocol, or 0 if the frame is not
-// for this device.
+// for this device. One to another MAC may be: the device may have it since a moment.
 static __always_inline __be16 walk_ethernet(struct cursor *c) {
   struct ethhdr *eth = c->at;
   if ((void *)(eth + 1) > c->end) return 0;
   __u32 zero = 0;
   struct SteerConfig *own = bpf_map_lookup_elem(&config, &zero);
   if (!own) return 0;
-  for (int i = 0; i < ETH_ALEN; ++i) {
-    if (eth->h_dest[i] != own->mac[i]) return 0;
-  }
+  if (eth->h_dest[0] & 1) return 0;
+  for (int i = 0; i < ETH_ALEN; ++i) c->other_mac |= eth->h_dest[i] ^ own->mac[i];
   __be16 proto = eth->h_proto;
   c->at = eth + 1;
   for (int i = 0; i < kSteerMaxVlanTags; ++i) {
@@ -187,9 +189,36 @@ static __always_inline int engine_gets(struct tcp_ports *tcp, int first_syn, __u
   return keeps;
 }
 
-static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32 index,
+// Whether the kernel sends a packet to this address on to another host.
+static __always_inline int is_forwarded(struct xdp_md *ctx, const struct SteerTuple *tuple) {
+  struct bpf_fib_lookup to = {};
+  to.ifindex = ctx->ingress_ifindex;
+  if (*(__u64 *)tuple->local == 0 && *(__u32 *)(tuple->local + 8) == bpf_htonl(0xffff)) {
+    to.family = kSteerInet;
+    __builtin_memcpy(&to.ipv4_src, tuple->remote + 12, 4);
+    __builtin_memcpy(&to.ipv4_dst, tuple->local + 12, 4);
+  } else {
+    to.family = kSteerInet6;
+    __builtin_memcpy(to.ipv6_src, tuple->remote, 16);
+    __builtin_memcpy(to.ipv6_dst, tuple->local, 16);
+  }
+  long found = bpf_fib_lookup(ctx, &to, sizeof(to), 0);
+  return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+// The engine's segment, but the device has not the address or the MAC that it is sent to, as far as
+// the engine knows. The kernel may know better, and would answer with a reset.
+static __always_inline int steer_doubtful(struct xdp_md *ctx, struct cursor *c,
+                                          const struct SteerTuple *tuple) {
+  if (!c->other_mac && is_forwarded(ctx, tuple)) return XDP_PASS;
+  count(kSteerChangingDropped);
+  return XDP_DROP;
+}
+
+static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32 place,
                                      struct SteerTuple *tuple) {
   struct tcphdr *tcp = c->at;
+  __u32 index = place & ~kSteerAway;
   if (c->fragment) {
     // It may end behind 8 bytes (RFC 791 section 3.2); the ports decide. As it may be a SYN, it
     // counts as one: a peer whose connection is the kernel's sends it again.
@@ -200,6 +229,7 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32
   }
   if ((void *)(tcp + 1) > c->end) return XDP_PASS;
   if (!engine_gets((struct tcp_ports *)tcp, is_first_syn(tcp), index, tuple)) return XDP_PASS;
+  if (c->other_mac || place != index) return steer_doubtful(ctx, c, tuple);
   return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 
@@ -296,6 +326,7 @@ static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
     }
   }
   if (!is_extension(next)) return XDP_PASS;
+  if (c->other_mac || *index & kSteerAway) return XDP_PASS;
   // The kernel would walk on and answer for a port that may be owned.
   count(kSteerHeadersDropped);
   return XDP_DROP;
@@ -303,7 +334,7 @@ static __always_inline int steer_v6(struct xdp_md *ctx, struct cursor *c) {
 
 SEC("xdp.frags")
 int steer(struct xdp_md *ctx) {
-  struct cursor c = {(void *)(long)ctx->data, (void *)(long)ctx->data_end, 0};
+  struct cursor c = {(void *)(long)ctx->data, (void *)(long)ctx->data_end, 0, 0};
   __be16 proto = walk_ethernet(&c);
   if (proto == bpf_htons(ETH_P_IP)) return steer_v4(ctx, &c);
   if (proto == bpf_htons(ETH_P_IPV6)) return steer_v6(ctx, &c);

@@ -228,6 +228,7 @@ std::string Verbs::stats_text(const Question& question, const Clients& clients) 
   facts.drops.emplace_back("icmp_over_limit", icmp_over_limit_);
   facts.drops.emplace_back("steering_fragments", steering.fragments_dropped);
   facts.drops.emplace_back("steering_headers", steering.headers_dropped);
+  facts.drops.emplace_back("steering_changing", steering.changing_dropped);
   facts.levels = {{"frames", question.snapshot->frames},
                   {"frames_held", question.snapshot->frames_held},
                   {"ports_held", links_.listeners.held()},

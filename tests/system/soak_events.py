@@ -22,6 +22,7 @@ from soak import CUT, REFUSED, STALL
 FROZEN_SECONDS = 2
 AWAY_SECONDS = 1        # of an address, a route, a device
 NETWORK_AFTERMATH = 4   # until what was lost meanwhile has been sent again
+FLUSHED = REFUSED       # a SYN that waits for the entry that is flushed fails with EHOSTUNREACH
 PRESSURE_SECONDS = 3
 ATTACKS = [("garbage",), ("scribble", 7101), ("dying", 7102), ("flood",), ("mute",),
            ("connects", SERVER)]
@@ -152,7 +153,7 @@ def congestion_of_the_route_changed(soak, chosen):
 @event(engine=False)
 def mac_address_changed(soak, chosen):
     """The peer's, then the device's own."""
-    with soak.allow(STALL, aftermath=NETWORK_AFTERMATH):
+    with soak.allow(FLUSHED, aftermath=NETWORK_AFTERMATH):
         for namespace, device in ((soak.bed.client, CLIENT_DEV), (soak.bed.server, SERVER_DEV)):
             changes_test.set_mac(namespace, device, f"02:00:00:00:{chosen.randrange(256):02x}:"
                                                     f"{chosen.randrange(256):02x}")
@@ -168,7 +169,7 @@ def peer_announced(soak, _):
 
 @event(engine=False)
 def neighbours_flushed(soak, _):
-    with soak.allow(STALL):
+    with soak.allow(FLUSHED):
         for namespace, device in ((soak.bed.server, SERVER_DEV), (soak.bed.client, CLIENT_DEV)):
             with contextlib.suppress(LabError):  # entries change meanwhile
                 namespace.ip("neigh", "flush", "dev", device)

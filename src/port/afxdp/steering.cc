@@ -226,6 +226,7 @@ std::optional<std::uint32_t> Steering::free_place() {
   }
   if (at == places_.end()) return std::nullopt;
   const auto index = static_cast<std::uint32_t>(at - places_.begin());
+  if (at->address) forget_address(*at->address);
   std::memset(&word(index, 0), 0, sizeof(SteerPorts) * kSteerPortWords);
   at->address.reset();
   return index;
@@ -239,24 +240,34 @@ Result<std::uint32_t> Steering::add_local_address(const IpAddr& address) {
     return Error{ENOSPC, device_.name + " has more than " + std::to_string(kMaxAddresses) +
                              " addresses; the others stay with the kernel"};
   }
-  const std::uint32_t value = *index;
-  const int failed = address.is_v4()
-                         ? bpf_map_update_elem(local_v4_fd_, address.v4_bytes(), &value, BPF_ANY)
-                         : bpf_map_update_elem(local_v6_fd_, address.bytes.data(), &value, BPF_ANY);
-  if (failed != 0) return Error{errno, std::string("no local address added: ") + strerror(errno)};
-  places_[value] = {address, true};
-  return value;
+  if (!put_address(address, *index)) {
+    return Error{errno, std::string("no local address added: ") + strerror(errno)};
+  }
+  places_[*index] = {address, true};
+  return *index;
 }
 
+// It may be the device's again a moment before the engine learns of it: what the connections on it
+// get until then must not reach the kernel, which does not know them.
 void Steering::remove_local_address(const IpAddr& address) {
   const auto index = address_index(address);
   if (!index || !places_[*index].present) return;
+  if (!put_address(address, *index | kSteerAway)) forget_address(address);
+  places_[*index].present = false;
+}
+
+bool Steering::put_address(const IpAddr& address, std::uint32_t value) const {
+  return 0 == (address.is_v4()
+                   ? bpf_map_update_elem(local_v4_fd_, address.v4_bytes(), &value, BPF_ANY)
+                   : bpf_map_update_elem(local_v6_fd_, address.bytes.data(), &value, BPF_ANY));
+}
+
+void Steering::forget_address(const IpAddr& address) const {
   if (address.is_v4()) {
     bpf_map_delete_elem(local_v4_fd_, address.v4_bytes());
   } else {
     bpf_map_delete_elem(local_v6_fd_, address.bytes.data());
   }
-  places_[*index].present = false;
 }
 
 SteerPorts& Steering::word(std::uint32_t address, std::uint16_t port) const {
@@ -343,7 +354,8 @@ SteeringCounters Steering::counters() const {
           .fragments_dropped = read(kSteerFragmentDropped),
           .fragments_passed = read(kSteerFragmentPassed),
           .headers_dropped = read(kSteerHeadersDropped),
-          .vlan_passed = read(kSteerVlanPassed)};
+          .vlan_passed = read(kSteerVlanPassed),
+          .changing_dropped = read(kSteerChangingDropped)};
 }
 
 }  // namespace toe::port

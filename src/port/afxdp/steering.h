@@ -48,6 +48,7 @@ struct SteeringCounters {
   std::uint64_t fragments_passed = 0;
   std::uint64_t headers_dropped = 0;
   std::uint64_t vlan_passed = 0;
+  std::uint64_t changing_dropped = 0;
 };
 
 /// Loads, attaches and steers. Move-only; detaches when destroyed.
@@ -89,8 +90,8 @@ class Steering {
   /// Returns the index that stands for `address` from now on; the old one, with the state of its
   /// ports, if it is known.
   Result<std::uint32_t> add_local_address(const IpAddr& address);
-  /// Segments to the address are the kernel's. It keeps its index and the state of its ports until
-  /// another address needs the place. Unknown addresses are ignored.
+  /// Segments to the address are nobody's, unless the kernel forwards them. It keeps its index and
+  /// the state of its ports until another address needs the place. Unknown addresses are ignored.
   void remove_local_address(const IpAddr& address);
   std::optional<std::uint32_t> address_index(const IpAddr& address) const;
 
@@ -155,6 +156,8 @@ class Steering {
     bool present = false;  ///< false: the address is gone and may come back
   };
   std::optional<std::uint32_t> free_place();
+  bool put_address(const IpAddr& address, std::uint32_t value) const;
+  void forget_address(const IpAddr& address) const;
 
   std::array<Place, kMaxAddresses> places_;
   std::uint32_t exceptions_ = 0;

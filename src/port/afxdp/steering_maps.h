@@ -13,6 +13,9 @@ enum {
   kSteerExceptions = 65536,
   kSteerMaxVlanTags = 2,
   kSteerMaxIpv6Headers = 8,  // extension headers walked in front of TCP
+  kSteerAway = 1 << 16,      // beside the index of an address: the device has lost it
+  kSteerInet = 2,            // AF_INET, AF_INET6
+  kSteerInet6 = 10,
 };
 
 // State of 64 ports of one local address. A port may have several bits set.
@@ -47,6 +50,7 @@ enum SteerCounter {
   kSteerFragmentPassed,       // later fragment to a local address, perhaps TCP
   kSteerHeadersDropped,       // more extension headers than are walked
   kSteerVlanPassed,           // a tag that is not configured, or too many
+  kSteerChangingDropped,      // the engine's, to a MAC or address that the device had or has soon
   kSteerCounters
 };
 

@@ -194,7 +194,8 @@ TEST_F(SteeringTest, RedirectsOwnedPortsAndGivesThemBack) {
   EXPECT_EQ(verdict({}), XDP_PASS);
   EXPECT_EQ(verdict(six), XDP_REDIRECT);
   steering_->remove_local_address(address6(1));
-  EXPECT_EQ(verdict(six), XDP_PASS);
+  EXPECT_EQ(verdict(six), XDP_DROP) << "perhaps it is back, and the kernel would reset it";
+  EXPECT_EQ(verdict(packet6()), XDP_PASS) << "not owned";
   EXPECT_EQ(steering_->add_local_address(address6(1)).value(), v6_);
   EXPECT_EQ(verdict(six), XDP_REDIRECT) << "an address that comes back finds what was owned";
 }
@@ -207,10 +208,26 @@ TEST_F(SteeringTest, PassesWithoutSocket) {
 
 TEST_F(SteeringTest, ComparesTheDestinationMac) {
   steering_->mark(v4_, kPort, kOwned);
-  EXPECT_EQ(verdict({.mac = {{2, 0, 0, 0, 0, 9}}}), XDP_PASS);
-  EXPECT_EQ(verdict({.mac = {{3, 0, 0, 0, 0, 1}}}), XDP_PASS);
+  EXPECT_EQ(verdict({.mac = {{3, 0, 0, 0, 0, 1}}}), XDP_PASS) << "a group";
+  EXPECT_EQ(verdict({.mac = {{2, 0, 0, 0, 0, 9}}, .port = kPort + 1}), XDP_PASS);
+  // Perhaps the device's since a moment: the kernel would reset the connection.
+  EXPECT_EQ(verdict({.mac = {{2, 0, 0, 0, 0, 9}}}), XDP_DROP);
+  EXPECT_EQ(steering_->counters().changing_dropped, 1u);
   steering_->set_mac({{2, 0, 0, 0, 0, 9}});
   EXPECT_EQ(verdict({.mac = {{2, 0, 0, 0, 0, 9}}}), XDP_REDIRECT);
+}
+
+TEST_F(SteeringTest, PassesWhatTheKernelForwardsToALostAddress) {
+  steering_->mark(v4_, kPort, kOwned);
+  steering_->remove_local_address(kLocal4);
+  EXPECT_EQ(verdict({}), XDP_DROP) << "this host is no router";
+  TestNetns::run("echo 1 >/proc/sys/net/ipv4/ip_forward");
+  EXPECT_EQ(verdict({}), XDP_DROP) << "the kernel has it again";
+  TestNetns::run("ip addr del 10.99.0.1/24 dev v0 && ip route add 10.99.0.1/32 dev v0");
+  EXPECT_EQ(verdict({}), XDP_PASS);
+  EXPECT_EQ(steering_->counters().changing_dropped, 2u);
+  EXPECT_EQ(steering_->add_local_address(kLocal4).value(), v4_);
+  EXPECT_EQ(verdict({}), XDP_REDIRECT);
 }
 
 TEST_F(SteeringTest, SynOnlyTakesOnlyFirstSyns) {
