@@ -97,7 +97,7 @@ std::uint32_t Control::Impl::pool_of(const IpAddr& local) {
 std::uint32_t Control::Impl::replace_pool(const IpAddr& local) {
   std::uint32_t found = kNil;
   for (std::uint32_t i = 0; i < pools.size(); ++i) {
-    const bool resumed = std::any_of(urgent_jobs.begin(), urgent_jobs.end(),
+    const bool resumed = std::any_of(port_jobs.begin(), port_jobs.end(),
                                      [i](const Job& job) { return job.pool == i; });
     if (!pools[i].idle() || resumed) continue;
     if (found == kNil || pools[i].size() < pools[found].size()) found = i;
@@ -264,7 +264,7 @@ void Control::Impl::resume_later(const PortPool& pool, bool dry) {
   job.kind = Job::Kind::kPort;
   job.pool = static_cast<std::uint32_t>(&pool - pools.data());
   job.dry = dry;
-  urgent_jobs.push_back(job);
+  port_jobs.push_back(job);
 }
 
 void Control::Impl::on_held_port(const Request& r) {

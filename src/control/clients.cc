@@ -36,6 +36,7 @@ bool Control::Impl::show_segment(ClientId id, std::uint32_t segment) {
   if (may_use(*client, segment)) return true;
   if (client->shared.size() == kMaxSegmentsPerClient) return false;
   client->shared.push_back(segment);
+  ++segments[segment]->shown;
   world.share_segment(id, SegmentId{segment});
   return true;
 }
@@ -174,6 +175,7 @@ bool Control::Impl::finish_leave(ClientId id) {
   if (at->second.closing > 0) return false;
   const Client gone = at->second;
   clients.erase(at);
+  for (const std::uint32_t n : gone.shared) --segments[n]->shown;
   for (const auto* list : {&gone.segments, &gone.shared}) {
     for (const std::uint32_t n : *list) {
       if (segments[n] == nullptr) continue;

@@ -1,6 +1,7 @@
 // Ends: RST to strangers, TIME-WAIT, orphans, aborts, timers of flows, exit.
 #include <cerrno>
 
+#include "control/records.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -250,6 +251,24 @@ TEST_F(ClosingTest, StopEndsEverything) {
   EXPECT_EQ(world.sent.size(), sent);
 }
 
+TEST_F(ClosingTest, AHandshakeThatEndsDuringTheStopMakesNoConnection) {
+  constexpr std::uint16_t kHalfOpen = 2 * kRecordsPerStep;  // more than one step looks at
+  serve(2 * kHalfOpen);
+  establish(40000);
+  std::uint32_t last_iss = 0;
+  for (std::uint16_t i = 1; i <= kHalfOpen; ++i) {
+    receive(from_peer(static_cast<std::uint16_t>(40000 + i), wire::kSyn, 1000));
+    last_iss = last_sent().seq;
+  }
+  Request stop;
+  stop.kind = Request::Kind::kStop;
+  request(stop);
+  (void)control->poll(now);  // the look has begun
+  receive(from_peer(40000 + kHalfOpen, wire::kAck, 1001, last_iss + 1));
+  poll();
+  EXPECT_TRUE(control->quiet());
+}
+
 TEST_F(ClosingTest, FullCommandRingDelaysButLosesNothing) {
   accepted();
   // Nobody reads commands: the ring fills, the rest waits inside, then control stops listening.
@@ -272,6 +291,25 @@ TEST_F(ClosingTest, FullCommandRingDelaysButLosesNothing) {
   poll();
   receive(from_peer(40050, wire::kSyn, 1));
   EXPECT_EQ(last_sent().flags, wire::kSyn | wire::kAck);
+}
+
+// The data path drops segments when the ring is full: what fills it must not be faster than
+// control.
+TEST_F(ClosingTest, EventsAreTakenInHasteWhileThereAreMany) {
+  accepted();
+  flow::Event e{};
+  e.kind = flow::Event::Kind::kActive;
+  e.flow = flow;
+  while (events.push(e)) {
+  }
+  const auto taken = [this] {
+    const std::size_t before = events.size();
+    (void)control->poll(now);
+    return before - events.size();
+  };
+  EXPECT_EQ(taken(), kEventsInHaste);
+  while (events.size() > events.capacity() / 2) (void)control->poll(now);
+  EXPECT_EQ(taken(), kEventsPerPoll);
 }
 
 }  // namespace

@@ -68,16 +68,18 @@ void Control::Impl::expire_time_wait() {
   }
 }
 
+bool Control::Impl::crowded() const { return links.events.size() > links.events.capacity() / 2; }
+
 bool Control::Impl::may_take_event() const {
-  const bool crowded = links.events.size() > links.events.capacity() / 2;
-  return commands.room() > (crowded ? CommandQueue::kReserve : CommandQueue::kEventMargin);
+  return commands.room() > (crowded() ? CommandQueue::kReserve : CommandQueue::kEventMargin);
 }
 
 bool Control::Impl::poll() {
   commands.flush();
+  const std::uint32_t most = crowded() ? kEventsInHaste : kEventsPerPoll;
   std::uint32_t n = 0;
   flow::Event e;
-  while (n < kEventsPerPoll && may_take_event() && links.events.pop(e)) {
+  while (n < most && may_take_event() && links.events.pop(e)) {
     on_event(e);
     ++n;
   }
@@ -92,8 +94,8 @@ bool Control::Impl::poll() {
   expire_path_mtus();
   const bool jobs_left = step_jobs();
   const bool dump_left = step_dump();
-  return n == kEventsPerPoll || fired == kTimersPerPoll || jobs_left || dump_left ||
-         commands.waiting() || time_wait.expired(now) != kNil;
+  return n == most || fired == kTimersPerPoll || jobs_left || dump_left || commands.waiting() ||
+         time_wait.expired(now) != kNil;
 }
 
 Time Control::Impl::next_deadline() const {
@@ -103,7 +105,8 @@ Time Control::Impl::next_deadline() const {
 
 bool Control::Impl::quiet() const {
   return live_conns == 0 && free_attempts.size() == kMaxAttempts && time_wait.count() == 0 &&
-         timers.count() == 0 && urgent_jobs.empty() && clearing_jobs.empty() && !commands.waiting();
+         timers.count() == 0 && urgent_jobs.empty() && port_jobs.empty() && clearing_jobs.empty() &&
+         !commands.waiting();
 }
 
 bool Control::Impl::empty() const {

@@ -35,26 +35,30 @@ bool Control::Impl::add_holder(std::uint32_t id, ClientId client) {
   return true;
 }
 
+// How many of its holders are `gone`: they let go.
+std::uint32_t Control::Impl::remove_holders(std::uint32_t id,
+                                            const std::function<bool(ClientId)>& gone) {
+  Conn& c = conns[id];
+  const std::uint32_t before = c.holders;
+  if (before == 0) return 0;
+  const auto more = before == 1 ? more_holders.end() : more_holders.find(id);
+  std::vector<ClientId> none;
+  std::vector<ClientId>& others = more == more_holders.end() ? none : more->second;
+  c.holders -= static_cast<std::uint32_t>(std::erase_if(others, gone));
+  if (gone(c.holder)) {
+    --c.holders;
+    c.holder = others.empty() ? kNoClient : others.back();
+    if (!others.empty()) others.pop_back();
+  }
+  if (c.holders == before) return 0;
+  publish_holders(id);
+  if (more != more_holders.end() && others.empty()) more_holders.erase(more);
+  return before - c.holders;
+}
+
 // False when the client did not hold it.
 bool Control::Impl::remove_holder(std::uint32_t id, ClientId client) {
-  Conn& c = conns[id];
-  if (!holds(id, client)) return false;
-  --c.holders;
-  publish_holders(id);
-  const auto more = more_holders.find(id);
-  if (more == more_holders.end()) {
-    c.holder = kNoClient;
-    return true;
-  }
-  std::vector<ClientId>& others = more->second;
-  if (c.holder == client) {
-    c.holder = others.back();
-    others.pop_back();
-  } else {
-    others.erase(std::find(others.begin(), others.end(), client));
-  }
-  if (others.empty()) more_holders.erase(more);
-  return true;
+  return remove_holders(id, [client](ClientId holder) { return holder == client; }) != 0;
 }
 
 // Takes the connection out of its listener's account.

@@ -466,5 +466,19 @@ TEST_F(LimitsTest, OneUsersOrphansDoNotEndThoseOfOthers) {
   close_flow(other.flow, flow::Event::Close::kDone);
 }
 
+// Its number must not become another segment's while a program takes it for this one.
+TEST_F(HoldersTest, ASegmentLastsWhileAProgramHasIt) {
+  serve();
+  join(2, 2);
+  request(listen_request(2, 600, IpAddr::v4(0, 0, 0, 0)));
+  EXPECT_EQ(last_reply().type(), MessageType::kRefused);
+  ASSERT_EQ(world.shared.size(), 1u) << "with nothing in it";
+  leave(1);
+  EXPECT_TRUE(world.freed.empty());
+  leave(2);
+  EXPECT_EQ(world.freed.size(), 2u);
+  EXPECT_TRUE(control->empty());
+}
+
 }  // namespace
 }  // namespace toe::control

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "control/state.h"
 #include "wire/parse.h"
@@ -28,6 +29,7 @@ struct Control::Impl : State {
   bool poll();
   Time next_deadline() const;
   bool busy() const { return commands.room() < CommandQueue::kWorkMargin; }
+  bool crowded() const;
   bool may_take_event() const;
   void on_timer(std::uint32_t id);
   void expire_time_wait();
@@ -143,6 +145,7 @@ struct Control::Impl : State {
   // holders.cc: who holds which line.
   bool add_holder(std::uint32_t id, ClientId client);
   void publish_holders(std::uint32_t id);
+  std::uint32_t remove_holders(std::uint32_t id, const std::function<bool(ClientId)>& gone);
   bool remove_holder(std::uint32_t id, ClientId client);
   bool holds(std::uint32_t id, ClientId client) const;
   void on_hold(const flow::Event& e);

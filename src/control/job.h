@@ -1,4 +1,4 @@
-// Work over all records, in two queues. Private to src/control.
+// Work over all records, in three queues. Private to src/control.
 #ifndef TOE_CONTROL_JOB_H_
 #define TOE_CONTROL_JOB_H_
 
@@ -25,8 +25,9 @@ struct Job {
     kAnswer,   ///< answer the SYNs that waited until `listener` was steered
     kRoute,    ///< give the flows of the routes of `turn` their new headers
     kResume,   ///< go on with the attempts that wait for `route`
-    kPort,     ///< go on with those that wait for a port of `pool` (`dry`: there are no more)
     kAddress,  ///< DEV lost the address `local` (`away`) or has it again
+    // Ports: new ones may come to wait without end.
+    kPort,  ///< go on with those that wait for a port of `pool` (`dry`: there are no more)
     // Clearing up.
     kLeave,  ///< give up what the clients of `turn` held
     kClose,  ///< take the listeners of `turn` down: embryos, unaccepted connections, the lines

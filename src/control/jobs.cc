@@ -17,23 +17,23 @@ struct Control::Impl::Look {
   enum class Visit {
     kNothing,
     kActed,
-    kLong,   // nothing more in this step
-    kAgain,  // acted, and not done with the record
+    kLong,  // nothing more in this step
     kWait,
   };
   struct Sections {
     std::uint32_t begins = 0;  // members of the batch
     std::uint32_t lines = 0;
+    std::uint32_t attempts = 0;  // before the connections that may come of them
     std::uint32_t conns = 0;
-    std::uint32_t attempts = 0;
     std::uint32_t time_waits = 0;
     std::uint32_t ends = 0;  // members of the batch
 
-    std::uint32_t count() const { return begins + lines + conns + attempts + time_waits + ends; }
+    std::uint32_t count() const { return begins + lines + attempts + conns + time_waits + ends; }
   };
 
   Impl& control;
   Job& job;
+  std::uint32_t spent = 0;  // in this step, in records
 
   void begin();
   Step advance();
@@ -53,20 +53,21 @@ struct Control::Impl::Look {
   Visit visit_end(std::uint32_t member);
   bool leaves(ClientId client) const;
   bool closes(std::uint32_t listener) const;
-  ClientId leaving_holder(std::uint32_t id) const;
 };
 
-// What connections wait for does not wait until all that has ended is cleared up.
+// What connections wait for does not wait until all ports are searched or all that has ended is
+// cleared up.
 bool Control::Impl::step_jobs() {
   const bool urgent = !busy() && step_front(urgent_jobs);
+  const bool ports = !busy() && step_front(port_jobs);
   const bool clearing = !busy() && step_front(clearing_jobs);
-  return urgent || clearing;
+  return urgent || ports || clearing;
 }
 
 // Advances the oldest job. True: more is to be done now.
 bool Control::Impl::step_front(std::deque<Job>& queue) {
   if (queue.empty()) return false;
-  Look look{*this, queue.front()};
+  Look look{*this, queue.front(), 0};
   look.begin();
   const Look::Step step = look.advance();
   if (step != Look::Step::kOver) return step == Look::Step::kMore;
@@ -130,7 +131,7 @@ Control::Impl::Look::Sections Control::Impl::Look::sections() {
     all.lines = control.segments[job.segment]->line_count();
     return all;
   }
-  all.conns = static_cast<std::uint32_t>(control.conns.size());
+  if (job.kind != Job::Kind::kAnswer) all.conns = static_cast<std::uint32_t>(control.conns.size());
   all.ends = members;
   switch (job.kind) {
     case Job::Kind::kLeave:
@@ -153,10 +154,10 @@ Control::Impl::Look::Sections Control::Impl::Look::sections() {
 Control::Impl::Look::Step Control::Impl::Look::step_records() {
   const Sections all = sections();
   const std::uint32_t end = all.count();
-  for (std::uint32_t spent = 0; spent < kRecordsPerStep && job.cursor < end;) {
+  while (spent < kRecordsPerStep && job.cursor < end) {
     const Visit visited = visit(all);
     if (visited == Visit::kWait) return Step::kWait;
-    if (visited != Visit::kAgain) ++job.cursor;
+    ++job.cursor;
     if (visited == Visit::kLong) break;
     spent += visited == Visit::kNothing ? 1 : kActionCost;
   }
@@ -170,10 +171,10 @@ Control::Impl::Look::Visit Control::Impl::Look::visit(const Sections& all) {
   at -= all.begins;
   if (at < all.lines) return acted(control.segments[job.segment]->wipe_line(at, job.mask));
   at -= all.lines;
-  if (at < all.conns) return visit_conn(at);
-  at -= all.conns;
   if (at < all.attempts) return acted(visit_attempt(at));
   at -= all.attempts;
+  if (at < all.conns) return visit_conn(at);
+  at -= all.conns;
   if (at < all.time_waits) return acted(visit_time_wait(at));
   return visit_end(batch()->served[at - all.time_waits]);
 }
@@ -220,27 +221,14 @@ bool Control::Impl::Look::leaves(ClientId client) const {
   return found != control.clients.end() && found->second.leaving && found->second.turn == job.turn;
 }
 
-// Of those that hold the connection, one that this job serves.
-ClientId Control::Impl::Look::leaving_holder(std::uint32_t id) const {
-  const Conn& c = control.conns[id];
-  if (c.holders == 0) return kNoClient;
-  if (leaves(c.holder)) return c.holder;
-  const auto more = control.more_holders.find(id);
-  if (more == control.more_holders.end()) return kNoClient;
-  const auto one = std::find_if(more->second.begin(), more->second.end(),
-                                [this](ClientId other) { return leaves(other); });
-  return one == more->second.end() ? kNoClient : *one;
-}
-
 // Holds end; so do connections that the process took from a listener without a word to us.
 Control::Impl::Look::Visit Control::Impl::Look::visit_leave(std::uint32_t id) {
   Conn& c = control.conns[id];
-  if (const ClientId gone = leaving_holder(id); gone != kNoClient) {
-    control.remove_holder(id, gone);
-    if (c.holders == 0 && !c.queued) control.on_unheld(id, false);
-    return Visit::kAgain;
-  }
-  if (!c.queued) return Visit::kNothing;
+  spent += c.holders / kHoldersPerRecord;
+  const bool let_go =
+      control.remove_holders(id, [this](ClientId holder) { return leaves(holder); }) != 0;
+  if (let_go && c.holders == 0 && !c.queued) control.on_unheld(id, false);
+  if (!c.queued) return let_go ? Visit::kActed : Visit::kNothing;
   const Segment& segment = *control.segments[c.segment];
   const std::uint64_t claim = segment.line(c.line).claim.load(std::memory_order_relaxed);
   const ClientId owner = segment.context_owner(shm::claim_owner(claim) - 1);
@@ -312,7 +300,8 @@ Control::Impl::Look::Visit Control::Impl::Look::visit_route(std::uint32_t id) {
   Conn& c = control.conns[id];
   if (c.state != Conn::State::kLive) return Visit::kNothing;
   const RouteEntry& e = control.routes.at(c.route);
-  if (e.turn != job.turn) return Visit::kNothing;
+  // One that changed again since is served as it is now; its next look may be long in coming.
+  if (static_cast<std::int32_t>(e.turn - job.turn) < 0) return Visit::kNothing;
   if (!control.renew_header(id)) return Visit::kWait;
   if (e.route.kind == Route::Kind::kUnreachable) {
     // As Linux: what is found out now is what the program is told if it comes to a time-out.

@@ -1,6 +1,8 @@
 // Work over all records: what waits for what, and how many looks there are.
 #include <algorithm>
+#include <cerrno>
 
+#include "control/ports.h"
 #include "control/records.h"
 #include "control/test_bench.h"
 
@@ -26,6 +28,7 @@ class JobsTest : public ControlTest {
     serve();
     slot = context(1, 1);
     held = establish(40000);
+    route_of_held = world.route_answer(kPeer);
     accept(1, slot, held, 9001);
     for (std::uint32_t i = 2; i < 2 + kOthers; ++i) {
       join(i, i);
@@ -41,11 +44,11 @@ class JobsTest : public ControlTest {
     r.client = ClientId{client};
     request(r);
   }
-  void route_changes() {
-    Request r = world.route_answer(kPeer);
+  void route_changes(std::uint8_t last_of_mac = 99) {
+    Request r = route_of_held;
     r.route.kind = Route::Kind::kDirect;
     r.route.source_mac = kHereMac;
-    r.route.next_hop_mac = {{2, 0, 0, 0, 0, 99}};
+    r.route.next_hop_mac = {{2, 0, 0, 0, 1, last_of_mac}};
     request(r);
   }
   /// Polls until `done`; returns how often.
@@ -58,6 +61,12 @@ class JobsTest : public ControlTest {
     }
     return steps;
   }
+  std::size_t refused() const {
+    return static_cast<std::size_t>(
+        std::count_if(world.replies.begin(), world.replies.end(),
+                      [](const Reply& r) { return r.type() == shm::MessageType::kRefused; }));
+  }
+  bool told_of_no_port() const { return refused() != 0; }
   bool told(Kind kind) const {
     return std::any_of(this->done.begin(), this->done.end(),
                        [kind](const flow::Command& c) { return c.kind == kind; });
@@ -65,6 +74,7 @@ class JobsTest : public ControlTest {
 
   std::uint32_t slot = 0;
   flow::Command held;
+  Request route_of_held;
 };
 
 TEST_F(JobsTest, ConnectionsHaveTheirNewNextHopBeforeTheDeadAreClearedUp) {
@@ -135,6 +145,52 @@ TEST_F(JobsTest, AllHoldersThatEndAreSeenByOneLook) {
   EXPECT_TRUE(commanded(Kind::kOrphan).empty());
   leave(1);
   EXPECT_EQ(commanded(Kind::kOrphan).size(), 1u);
+}
+
+// Each connect() that waits looks at all ports of the pool before it gives up, and may try again.
+TEST_F(JobsTest, ConnectionsHaveTheirNewNextHopBeforeAllPortsAreSearched) {
+  constexpr std::uint32_t kPorts = 256;
+  constexpr std::uint32_t kConnects = 3 * kPorts;
+  for (std::uint32_t i = 0; i < kConnects; ++i) request(connect_request(1, 20000 + i));
+  route(kPeer);
+  for (std::uint16_t i = 0; i < kPorts; ++i) held_port(static_cast<std::uint16_t>(50000 + i));
+  for (std::uint32_t left = PortPool::kMaxPorts; left > 0 && !told_of_no_port(); --left) {
+    Request none;
+    none.kind = Request::Kind::kHeldPort;
+    none.local = kHere;
+    none.error = EADDRNOTAVAIL;
+    request(none);
+    (void)control->poll(now);
+  }
+  ASSERT_TRUE(told_of_no_port()) << "the search has begun";
+  done.clear();
+  route_changes();
+  EXPECT_LE(steps_until([this] { return told(Kind::kSetHeader); }), kLook + 2);
+  EXPECT_LT(refused(), kConnects - kPorts) << "it still goes on";
+  poll();
+  EXPECT_EQ(refused(), kConnects - kPorts);
+}
+
+// A next hop that is another in every step: what a look has not come to must not wait for rest.
+TEST_F(JobsTest, RestlessRoutesReachEveryConnection) {
+  flow::Command last = held;
+  for (std::uint16_t i = 1; i < 2 * kRecordsPerStep; ++i) {
+    last = establish(static_cast<std::uint16_t>(40000 + i));
+    accept(1, slot, last, 9001 + i);
+  }
+  ASSERT_GT(index_of(last.flow), kRecordsPerStep);
+  const auto reached = [&] {
+    return std::any_of(done.begin(), done.end(), [&](const flow::Command& c) {
+      return c.kind == Kind::kSetHeader && c.flow == last.flow;
+    });
+  };
+  std::uint32_t steps = 0;
+  for (; steps < 4 * kLook && !reached(); ++steps) {
+    route_changes(static_cast<std::uint8_t>(steps));
+    (void)control->poll(now);
+    drain();
+  }
+  EXPECT_LE(steps, kLook);
 }
 
 }  // namespace

@@ -28,9 +28,11 @@ inline constexpr std::uint32_t kMaxSegmentsPerClient = 64;  ///< own ones, and a
 static_assert(2 * kMaxSegmentsPerClient * shm::kContexts <= CommandQueue::kWorkMargin,
               "all contexts of a client can be closed at once");
 inline constexpr std::uint32_t kEventsPerPoll = 128;
+inline constexpr std::uint32_t kEventsInHaste = 512;  ///< while the ring is more than half full
 inline constexpr std::uint32_t kTimersPerPoll = 128;
 inline constexpr std::uint32_t kRecordsPerStep = 128;  ///< records a job or dump looks at per poll
 inline constexpr std::uint32_t kActionCost = 4;        ///< of one acted upon, in records
+inline constexpr std::uint32_t kHoldersPerRecord = 8;  ///< that a job asks about at the same cost
 inline constexpr std::uint32_t kWaitersPerStep = 32;   ///< attempts that go on at once
 inline constexpr std::uint32_t kSearchesPerStep = 2;   ///< of PortPool::kTries ports each
 inline constexpr std::uint32_t kMaxDumps = 16;

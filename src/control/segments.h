@@ -65,10 +65,13 @@ class Segment {
   const shm::SegmentView& view() const { return view_; }
   RingArena& arena() { return arena_; }
   std::uint32_t lines_used() const { return lines_used_; }
-  /// Nothing in it is used: neither line nor ring nor context.
-  bool empty() const { return lines_used_ == 0 && contexts_used_ == 0 && arena_.used_bytes() == 0; }
+  /// Nothing in it is used, neither line nor ring nor context, and nobody but its owner has it.
+  bool empty() const {
+    return lines_used_ == 0 && contexts_used_ == 0 && arena_.used_bytes() == 0 && shown == 0;
+  }
 
-  bool removing = false;  ///< kRemoveSegment is under way
+  bool removing = false;    ///< kRemoveSegment is under way
+  std::uint32_t shown = 0;  ///< programs that have it besides its owner: its number stays taken
 
  private:
   SegmentId id_;

@@ -109,29 +109,49 @@ void StageCtxq::announce(const flow::Command& install, std::uint32_t line) {
   touch({install.segment, install.line, true, false});
 }
 
+// A segment that is not drained in its turn waits until all others have had theirs.
 std::size_t StageCtxq::collect(std::span<Posted> out) {
   std::size_t count = 0;
   budget_ = kMaxTaken;
-  for (std::uint32_t i = 0; i < active_count_ && count < out.size(); ++i) {
+  for (std::uint32_t i = 0; i < active_count_ && count < out.size() && budget_ > 0; ++i) {
     const SegmentId id = active_[next_active_];
+    next_active_ = next_active_ + 1 >= active_count_ ? 0 : next_active_ + 1;
     SegmentState& segment = segments_[index_of(id)];
     std::atomic<std::uint64_t>& posted = segment.view.header().posted;
     if (posted.load(std::memory_order_relaxed) != 0) {
       segment.pending |= posted.exchange(0, std::memory_order_seq_cst);  // cleared before the look
     }
     segment.pending &= segment.open;
-    for (std::uint64_t left = segment.pending; left != 0 && count < out.size(); left &= left - 1) {
-      const auto slot = static_cast<std::uint32_t>(std::countr_zero(left));
-      bool drained = false;
-      while (count < out.size() && !drained && budget_ > 0) {
-        --budget_;
-        count += take(id, slot, out[count], drained) ? 1 : 0;
-      }
-      if (drained) segment.pending &= ~(std::uint64_t{1} << slot);
-    }
-    if (count < out.size()) next_active_ = next_active_ + 1 >= active_count_ ? 0 : next_active_ + 1;
+    if (segment.pending != 0) count += collect_from(id, out.subspan(count));
   }
   return count;
+}
+
+std::size_t StageCtxq::collect_from(SegmentId id, std::span<Posted> out) {
+  SegmentState& segment = segments_[index_of(id)];
+  std::size_t count = 0;
+  for (std::uint64_t left = segment.pending; left != 0 && count < out.size() && budget_ > 0;) {
+    const std::uint32_t slot = next_context(id, left);
+    left &= ~(std::uint64_t{1} << slot);
+    bool drained = false;
+    while (count < out.size() && !drained && budget_ > 0) {
+      --budget_;
+      count += take(id, slot, out[count], drained) ? 1 : 0;
+    }
+    if (drained) {
+      segment.pending &= ~(std::uint64_t{1} << slot);
+    } else {
+      first_slot_[index_of(id)] = static_cast<std::uint8_t>((slot + 1) % shm::kContexts);
+    }
+  }
+  return count;
+}
+
+// The first of the contexts in `left` from where the last turn ended.
+std::uint32_t StageCtxq::next_context(SegmentId id, std::uint64_t left) const {
+  if (std::has_single_bit(left)) return static_cast<std::uint32_t>(std::countr_zero(left));
+  const std::uint64_t ahead = left & (~std::uint64_t{0} << first_slot_[index_of(id)]);
+  return static_cast<std::uint32_t>(std::countr_zero(ahead != 0 ? ahead : left));
 }
 
 bool StageCtxq::take(SegmentId id, std::uint32_t slot, Posted& out, bool& drained) {
@@ -167,6 +187,7 @@ bool StageCtxq::dispatch(SegmentId id, std::uint32_t slot, std::uint32_t entry, 
   if (op == shm::HintOp::kLook) {
     shm::clear_hinted(segments_[index_of(id)].view.line(line).hinted_engine, slot);
   } else {
+    budget_ -= std::min(budget_, kEventCost - 1);
     flow::Event event{};
     event.kind =
         op == shm::HintOp::kAccept ? flow::Event::Kind::kHold : flow::Event::Kind::kRelease;

@@ -109,6 +109,9 @@ class StageCtxq {
   static constexpr std::uint32_t kMaxDoorbells = 4 * kBurst;
   /// Hints taken per collect(), those without a flow included.
   static constexpr std::uint32_t kMaxTaken = 4 * kBurst;
+  /// Of a hint that becomes an event, in hints: a program that posts such ones without end makes
+  /// no more events than control takes at once.
+  static constexpr std::uint32_t kEventCost = 2;
 
   ContextState& context(SegmentId id, std::uint32_t slot) {
     return contexts_[index_of(id) * shm::kContexts + slot];
@@ -119,6 +122,8 @@ class StageCtxq {
   void touch(const Touched& touched);
   void hint(const Touched& touched);
   void ring_sleepers();
+  std::size_t collect_from(SegmentId id, std::span<Posted> out);
+  std::uint32_t next_context(SegmentId id, std::uint64_t left) const;
   bool take(SegmentId id, std::uint32_t slot, Posted& out, bool& drained);
   bool dispatch(SegmentId id, std::uint32_t slot, std::uint32_t entry, Posted& out);
 
@@ -130,6 +135,8 @@ class StageCtxq {
   std::array<SegmentId, kMaxSegments> active_{};
   std::uint32_t active_count_ = 0;
   std::uint32_t next_active_ = 0;  ///< round robin over segments
+  /// Per segment, the context whose turn is first: behind the last that was not drained.
+  std::array<std::uint8_t, kMaxSegments> first_slot_{};
   std::array<Touched, kMaxTouched> touched_{};
   std::uint32_t touched_count_ = 0;
   std::array<SegmentId, kMaxSegments> hinted_{};  ///< segments with contexts to ring

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "control/test_world.h"
 #include "port/mem/mem_wire.h"
 #include "wire/build.h"
 #include "wire/parse.h"
@@ -14,14 +15,17 @@ namespace toe::engine {
 namespace {
 
 struct SilentWorld final : control::World {
+  std::vector<ClientId> dropped;
+  std::vector<SegmentId> freed;
+
   void transmit(Frame) override { FAIL() << "Core sends frames itself"; }
   void reinject(Frame) override { FAIL() << "Core takes frames back itself"; }
   void reply(ClientId, std::span<const std::uint8_t>) override {}
   void share_segment(ClientId, SegmentId) override {}
   void want_segment(ClientId) override {}
-  void free_segment(SegmentId) override {}
+  void free_segment(SegmentId segment) override { freed.push_back(segment); }
   void return_pages(SegmentId, shm::RingRef) override {}
-  void drop_client(ClientId, const char*) override {}
+  void drop_client(ClientId client, const char*) override { dropped.push_back(client); }
   void want_route(const control::RouteKey&) override {}
   void forget_route(const control::RouteKey&) override {}
   void confirm_neighbor(const control::RouteKey&) override {}
@@ -161,6 +165,92 @@ TEST_F(CoreTest, HasNothingToDoWhenNothingHappens) {
   EXPECT_FALSE(core.step(now));
   EXPECT_FALSE(core.posted());
   EXPECT_EQ(core.next_deadline(), Time::never());
+}
+
+// --- Programs ---
+
+class LiarTest : public CoreTest {
+ protected:
+  static constexpr std::uint32_t kSlot = 1;  ///< the first that is given
+  using Lie = void (*)(const shm::SegmentView& view);
+
+  static void index_from_nowhere(const shm::SegmentView& view) {
+    view.context(kSlot).engine_tail = 0x40000000;
+    view.header().posted = ~std::uint64_t{0};
+  }
+  static void hint_of_no_line(const shm::SegmentView& view) {
+    const std::uint32_t at = view.context(kSlot).engine_tail++;
+    view.engine_queue(kSlot)[at % shm::kQueueEntries] = 0xffffffff;
+    view.header().posted = ~std::uint64_t{0};
+  }
+  void ask(control::Request::Kind kind) {
+    control::Request r;
+    r.kind = kind;
+    r.client = ClientId{client};
+    r.segment = SegmentId{client};
+    r.base = memory.base();
+    core.request(r, now);
+  }
+  void attach() {
+    ++client;
+    ask(control::Request::Kind::kJoin);
+    ask(control::Request::Kind::kContext);
+    settle();
+  }
+  void expect_gone() {
+    settle();
+    ASSERT_FALSE(world.freed.empty());
+    EXPECT_EQ(world.freed.back(), SegmentId{client});
+    EXPECT_TRUE(core.control().empty());
+    EXPECT_TRUE(core.held() == datapath::Held{});
+  }
+
+  control::TestSegment memory;
+  std::uint32_t client = 0;
+};
+
+// The data path closes the context when it sees the lie, and control when the program has gone.
+TEST_F(LiarTest, IsClearedUpAfterItsContextWasClosed) {
+  for (const Lie lie : {&index_from_nowhere, &hint_of_no_line}) {
+    attach();
+    lie(memory.view());
+    settle();
+    ASSERT_FALSE(world.dropped.empty());
+    EXPECT_EQ(world.dropped.back(), ClientId{client});
+    lie(memory.view());  // it goes on until it is disconnected
+    ask(control::Request::Kind::kLeave);
+    lie(memory.view());
+    expect_gone();
+  }
+  EXPECT_EQ(world.dropped.size(), 2u) << "and is not looked at again";
+}
+
+TEST_F(LiarTest, IsClearedUpWhenItLiesAsItGoes) {
+  for (const Lie lie : {&index_from_nowhere, &hint_of_no_line}) {
+    attach();
+    ask(control::Request::Kind::kLeave);
+    lie(memory.view());
+    expect_gone();
+  }
+}
+
+// What it posts becomes events for control; segments wait for nobody's sake.
+TEST_F(LiarTest, AFloodOfClosesLetsSegmentsThrough) {
+  constexpr std::uint32_t kPerStep = 4 * kBurst;  // as many as are ever taken at once
+  attach();
+  const shm::SegmentView view = memory.view();
+  std::atomic<std::uint32_t>& tail = view.context(kSlot).engine_tail;
+  for (std::uint32_t step = 0; step < 4 * kEventRing / kPerStep; ++step) {
+    while (tail - view.context(kSlot).engine_head < kPerStep) {
+      view.engine_queue(kSlot)[tail++ % shm::kQueueEntries] =
+          shm::make_hint(shm::HintOp::kClose, 77);
+    }
+    view.header().posted = std::uint64_t{1} << kSlot;
+    send(wire::kRst | wire::kAck);
+    core.step(now);
+  }
+  EXPECT_EQ(core.datapath_counters().drops.control_behind.value(), 0u);
+  EXPECT_TRUE(world.dropped.empty());
 }
 
 }  // namespace

@@ -154,6 +154,78 @@ TEST(Doorbells, MoreSleepersThanRoomAreRungLater) {
   EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 0u);
 }
 
+// --- Floods ---
+
+/// A program that posts without end what means nothing; two others that post once.
+class Flood : public ::testing::Test {
+ protected:
+  static constexpr std::uint32_t kNoLine = 77;
+  static constexpr std::uint32_t kNeighbour = 2;  ///< a context of the same segment
+
+  Flood() : other_segment(4) {
+    flow::Command add{};
+    add.kind = flow::Command::Kind::kAddSegment;
+    add.segment = SegmentId{4};
+    add.base = other_segment.base();
+    b.command(add);
+    open(SegmentId{4}, Bench::kSlot);
+    open(SegmentId{3}, kNeighbour);
+    other_mapped = {other_segment.view(), 4, 0};
+    other.open(&other_mapped, Bench::kSlot, &b.bell);
+    neighbour.open(&b.mapped, kNeighbour, &b.bell);
+    b.take_events();
+  }
+  void open(SegmentId segment, std::uint32_t slot) {
+    flow::Command c{};
+    c.kind = flow::Command::Kind::kOpenContext;
+    c.segment = segment;
+    c.slot = slot;
+    c.client = ClientId{20};
+    b.command(c);
+  }
+  /// Without the marks that keep libtoe from saying a thing twice.
+  void flood(std::uint32_t line, shm::HintOp op, int count = 10'000) {
+    const shm::SegmentView view = b.segment.view();
+    std::atomic<std::uint32_t>& tail = view.context(Bench::kSlot).engine_tail;
+    for (int i = 0; i < count; ++i) {
+      view.engine_queue(Bench::kSlot)[tail++ % shm::kQueueEntries] = shm::make_hint(op, line);
+    }
+    view.header().posted |= std::uint64_t{1} << Bench::kSlot;
+  }
+  /// How many HC walks it takes until both others are heard.
+  int walks_until_heard() {
+    other.post(kNoLine, shm::HintOp::kClose);
+    neighbour.post(kNoLine, shm::HintOp::kClose);
+    std::size_t heard = 0;
+    int walks = 0;
+    for (; walks < 50 && heard < 2; ++walks) {
+      b.pipeline.hc(b.now);
+      for (const flow::Event& e : b.take_events()) {
+        heard += e.kind == Kind::kRelease && e.client == ClientId{20} ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(heard, 2u);
+    return walks;
+  }
+
+  Bench b;
+  PlainSegment other_segment;
+  libtoe::MappedSegment other_mapped;
+  libtoe::Lane other, neighbour;
+};
+
+TEST_F(Flood, OfHintsForNoFlowLetsOthersBeHeard) {
+  flood(kNoLine, shm::HintOp::kLook);
+  EXPECT_LE(walks_until_heard(), 4);
+}
+
+TEST_F(Flood, OfHintsForAFlowLetsOthersBeHeard) {
+  b.install(0);
+  b.take_events();
+  flood(1, shm::HintOp::kLook);
+  EXPECT_LE(walks_until_heard(), 4);
+}
+
 // --- Lies ---
 
 void expect_closed(Bench& b) {
@@ -242,6 +314,7 @@ TEST(Lies, AnAppQueueThatSeemsFullClosesTheContext) {
   b.line(0).hinted_app = 0;
   b.rx({b.data(0, 3, "def")});
   EXPECT_EQ(b.pipeline.counters().misbehaved.value(), 1u) << "closed, so not told again";
+  EXPECT_FALSE(Bench::has(b.take_events(), Kind::kContextClosed)) << "control has not asked for it";
 }
 
 }  // namespace
