@@ -85,8 +85,9 @@ int Admin::run() {
 
 int Admin::timeout_ms(Time now) const {
   if (links_.verbs.waiting() || orders_wait_) return 1;
-  const Time next = std::min({links_.destinations.next_deadline(), links_.heartbeat.next_deadline(),
-                              resume_at_, look_at_filter_at_, end_at_});
+  Time next = std::min({links_.destinations.next_deadline(), links_.heartbeat.next_deadline(),
+                        resume_at_, look_at_filter_at_, end_at_});
+  for (const auto& [fd, until] : resting_) next = std::min(next, until);
   if (next == Time::never()) return 1000;
   return static_cast<int>(std::clamp<std::int64_t>((next - now).ns / 1'000'000 + 1, 0, 1000));
 }
@@ -99,9 +100,9 @@ void Admin::turn(const std::vector<int>& ready) {
     } else if (fd == signals_.get()) {
       on_signal();
     } else if (fd == links_.events.fd()) {
-      links_.events.poll([this](const net::NetEvent& event) { on_net_event(event); });
+      read_events();
     } else if (fd == links_.icmp.fd4() || fd == links_.icmp.fd6()) {
-      links_.icmp.poll([this](const wire::IcmpReport& report) { on_icmp(report); });
+      read_icmp();
     } else if (links_.metrics != nullptr && fd == links_.metrics->asked_fd()) {
       links_.metrics->take_question();
       links_.verbs.exposition(
@@ -113,8 +114,10 @@ void Admin::turn(const std::vector<int>& ready) {
     }
   }
   const Time now = clock_now();
-  links_.destinations.poll(now);
+  // While orders wait the worker has too much to do: what changes now is told later, and once.
+  if (links_.bridge.orders.flush()) links_.destinations.poll(now);
   if (now >= resume_at_) resume_clients(now);
+  if (!resting_.empty()) wake_rested(now);
   if (now >= look_at_filter_at_) look_at_filter();
   look_after_ports(now);
   links_.verbs.poll(links_.clients);
@@ -326,14 +329,45 @@ void Admin::hold_port(const IpAddr& local) {
   links_.bridge.send(request);
 }
 
-/// At a bounded rate: a flood of forged messages must not keep the worker from its segments.
-void Admin::on_icmp(const wire::IcmpReport& report) {
-  const Time now = clock_now();
-  if (now - icmp_second_ >= seconds(1)) {
-    icmp_second_ = now;
-    icmp_passed_ = 0;
+void Admin::rest(int fd, Time until) {
+  if (fd < 0 || !resting_.emplace(fd, until).second) return;
+  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void Admin::wake_rested(Time now) {
+  for (auto at = resting_.begin(); at != resting_.end();) {
+    const auto [fd, until] = *at;
+    if (now >= until && watch(fd).ok()) {
+      at = resting_.erase(at);
+    } else {
+      ++at;
+    }
   }
-  if (++icmp_passed_ > kIcmpPerSecond) return links_.verbs.count_icmp_over_limit();
+}
+
+/// Anybody on the link can cause events and messages, faster than they can be read: that must
+/// take little of a processor that the worker may need.
+void Admin::read_events() {
+  const bool more = links_.events.poll([this](const net::NetEvent& event) { on_net_event(event); });
+  if (!more || events_quota_.take(clock_now(), net::NetEvents::kPerPoll)) return;
+  rest(links_.events.fd(), events_quota_.ends());
+}
+
+void Admin::read_icmp() {
+  std::uint32_t reports = 0;
+  const std::uint32_t read = links_.icmp.poll([&](const wire::IcmpReport& report) {
+    ++reports;
+    on_icmp(report);
+  });
+  (void)icmp_quota_.take(clock_now(), read - reports);  // the others cost as much
+  links_.verbs.set_icmp_dropped(links_.icmp.dropped());
+  if (!icmp_quota_.used_up()) return;
+  rest(links_.icmp.fd4(), icmp_quota_.ends());
+  rest(links_.icmp.fd6(), icmp_quota_.ends());
+}
+
+void Admin::on_icmp(const wire::IcmpReport& report) {
+  if (!icmp_quota_.take(clock_now())) return links_.verbs.count_icmp_over_limit();
   control::Request request = request_of(control::Request::Kind::kIcmp);
   request.icmp = report.kind == wire::IcmpReport::Kind::kTooBig
                      ? control::Request::Icmp::kTooBig

@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -22,6 +23,7 @@
 #include "engine/net/events.h"
 #include "engine/net/icmp.h"
 #include "engine/net/netfilter.h"
+#include "engine/quota.h"
 #include "engine/verbs.h"
 #include "engine/worker.h"
 
@@ -57,8 +59,13 @@ class Admin {
   static constexpr Nanos kFollowEvery = seconds(1);
   /// How often ended connections of drained ports are forgotten: their 4-tuples are the kernel's.
   static constexpr Nanos kDrainedEvery = seconds(4);
-  /// ICMP messages passed on to control; more are dropped, genuine ones come again.
+  /// ICMP messages passed on to control; then the sockets rest, whose buffers are bounded. Genuine
+  /// ones come again.
   static constexpr std::uint32_t kIcmpPerSecond = 1000;
+  /// Events of netlink read in a window; then they rest for what is left of it. What finds no room
+  /// meanwhile is lost, and all is read again.
+  static constexpr std::uint32_t kEventsPerWindow = 2048;
+  static constexpr Nanos kEventsWindow = millis(100);
   /// How long the programs of a user that asks too much are not read, and how many go on at once.
   static constexpr Nanos kPause = millis(10);
   static constexpr std::size_t kResumedPerTurn = 64;
@@ -89,6 +96,10 @@ class Admin {
   void drain_some();
   void drain_those(const std::set<std::uint16_t>& ports, const std::vector<port::FourTuple>* ours);
   void hold_port(const IpAddr& local);
+  void rest(int fd, Time until);
+  void wake_rested(Time now);
+  void read_events();
+  void read_icmp();
   void on_icmp(const wire::IcmpReport& report);
   void on_net_event(const net::NetEvent& event);
   void on_link(const net::LinkEvent& link);
@@ -117,8 +128,9 @@ class Admin {
   Time look_at_filter_at_ = Time::never();
   bool orders_wait_ = false;  ///< the worker had no room for all
   std::string filter_;        ///< in the way of what is new; empty: none
-  Time icmp_second_;
-  std::uint32_t icmp_passed_ = 0;
+  Quota icmp_quota_{kIcmpPerSecond, seconds(1)};
+  Quota events_quota_{kEventsPerWindow, kEventsWindow};
+  std::map<int, Time> resting_;  ///< not watched until then
   bool stopped_ = false;
   int exit_code_ = 0;
   std::string why_;         ///< the engine ends by itself

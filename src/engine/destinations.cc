@@ -125,11 +125,11 @@ void Destinations::let_go(const Key& key, Entry& entry) {
   if (hop->second.empty()) by_hop_.erase(hop);
 }
 
-void Destinations::answer(const Key& key, Entry& entry, const control::Route& route) {
-  if (entry.answered && same(entry.last, route)) return;
-  entry.answered = true;
+bool Destinations::answer(const Key& key, Entry& entry, const control::Route& route) {
+  if (entry.answered && same(entry.last, route)) return false;
   entry.last = route;
   answer_(key, route);
+  return std::exchange(entry.answered, true);
 }
 
 control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) const {
@@ -147,24 +147,31 @@ control::Route Destinations::direct(const Entry& entry, const MacAddr& mac) cons
   return route;
 }
 
-void Destinations::on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour) {
+bool Destinations::on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour) {
   if (neighbour.mac && !neighbour.failed && !neighbour.deleted) {
-    answer(key, entry, direct(entry, *neighbour.mac));
-  } else if (neighbour.failed && entry.last.kind != Kind::kDirect) {
-    answer(key, entry, refusal(Kind::kUnreachable, EHOSTUNREACH));
+    return answer(key, entry, direct(entry, *neighbour.mac));
+  }
+  if (neighbour.failed && entry.last.kind != Kind::kDirect) {
+    return answer(key, entry, refusal(Kind::kUnreachable, EHOSTUNREACH));
   }
   // A known next hop that stops answering keeps its address: connections time out as on Linux.
+  return false;
 }
 
 void Destinations::on_neighbour(const net::Neighbour& neighbour) {
   neighbours_.on_event(neighbour);
   if (neighbour.ifindex != device_.ifindex) return;
-  const auto hop = by_hop_.find(neighbour.address);
+  if (by_hop_.contains(neighbour.address)) changed_hops_[neighbour.address] = neighbour;
+}
+
+// The event may have waited while the kernel has learnt more.
+void Destinations::tell_hop(const net::Neighbour& event) {
+  const auto hop = by_hop_.find(event.address);
   if (hop == by_hop_.end()) return;
-  const std::set<Key> keys = hop->second;
-  for (const Key& key : keys) {
-    const auto entry = entries_.find(key);
-    if (entry != entries_.end()) on_hop(key, entry->second, neighbour);
+  const auto now = neighbours_.get(device_.ifindex, event.address);
+  const net::Neighbour& last = now && (now->mac || now->failed) ? *now : event;
+  for (const Key& key : hop->second) {
+    if (on_hop(key, entries_.at(key), last)) ++round_;
   }
 }
 
@@ -185,10 +192,35 @@ void Destinations::on_change(Time now) {
   if (look_again_ == Time::never()) look_again_ = now + kSettle;
 }
 
+Time Destinations::next_deadline() const {
+  if (look_from_) return Time{};
+  if (!changed_hops_.empty()) return rests_until_;
+  return look_again_ == Time::never() ? look_again_ : std::max(look_again_, rests_until_);
+}
+
 void Destinations::poll(Time now) {
+  if (now < next_deadline()) return;
+  if (!look_from_) begin_round(now);
+  if (look_from_) look_at_some();
+  if (look_from_ || round_ == 0) return;
+  rests_until_ = now + kSettle + kRest * round_;
+  round_ = 0;
+}
+
+void Destinations::begin_round(Time now) {
+  for (const auto& [address, event] : std::exchange(changed_hops_, {})) tell_hop(event);
   if (now < look_again_) return;
   look_again_ = Time::never();
-  for (auto& [key, entry] : entries_) look_up(key, entry);
+  if (!entries_.empty()) look_from_ = entries_.begin()->first;
+}
+
+void Destinations::look_at_some() {
+  auto at = entries_.lower_bound(*look_from_);
+  for (std::size_t i = 0; i < kLooksPerTurn && at != entries_.end(); ++i, ++at, ++round_) {
+    look_up(at->first, at->second);
+  }
+  look_from_.reset();
+  if (at != entries_.end()) look_from_ = at->first;
 }
 
 }  // namespace toe::engine

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -23,6 +24,11 @@ class Destinations {
   static constexpr std::size_t kMaxDestinations = 32768;
   /// Changes of routes come in herds: they are looked up again this long after the first.
   static constexpr Nanos kSettle = millis(20);
+  /// Anybody on the link can cause changes without end. So after each round of them this rests:
+  /// kSettle, and so long for each destination that was told or looked up, some times its cost.
+  static constexpr Nanos kRest = micros(50);
+  /// Destinations looked up by one poll(); the caller has other work.
+  static constexpr std::size_t kLooksPerTurn = 256;
 
   using Key = control::RouteKey;
   using Answer = std::function<void(const Key& key, const control::Route& route)>;
@@ -37,13 +43,14 @@ class Destinations {
   /// Segments to it time out: asks the next hop again.
   void confirm(const Key& key);
 
+  /// Told by poll().
   void on_neighbour(const net::Neighbour& neighbour);
   void on_link(const net::LinkEvent& link);
   /// Routes or addresses changed: everything is looked up again soon.
   void on_change(Time now);
-  /// REQUIRES: called when next_deadline() has come.
+  /// Tells what has changed. To be called behind events and when next_deadline() has come.
   void poll(Time now);
-  Time next_deadline() const { return look_again_; }
+  Time next_deadline() const;
 
  private:
   struct Entry {
@@ -61,9 +68,13 @@ class Destinations {
   void look_up(const Key& key, Entry& entry);
   void follow(const Key& key, Entry& entry, const IpAddr& next_hop);
   void let_go(const Key& key, Entry& entry);
-  void answer(const Key& key, Entry& entry, const control::Route& route);
+  /// Returns whether this changes an earlier answer.
+  bool answer(const Key& key, Entry& entry, const control::Route& route);
   control::Route direct(const Entry& entry, const MacAddr& mac) const;
-  void on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour);
+  bool on_hop(const Key& key, Entry& entry, const net::Neighbour& neighbour);
+  void begin_round(Time now);
+  void tell_hop(const net::Neighbour& event);
+  void look_at_some();
 
   net::RouteLookup lookup_;
   net::Neighbours neighbours_;
@@ -72,7 +83,11 @@ class Destinations {
   Answer answer_;
   std::map<Key, Entry> entries_;
   std::map<IpAddr, std::set<Key>> by_hop_;
+  std::map<IpAddr, net::Neighbour> changed_hops_;  ///< with the last event of each, to be told
   Time look_again_ = Time::never();
+  std::optional<Key> look_from_;  ///< a look at all is under way: its next one
+  std::int64_t round_ = 0;        ///< answers changed and destinations looked up in this round
+  Time rests_until_;
 };
 
 }  // namespace toe::engine

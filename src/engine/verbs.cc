@@ -225,7 +225,7 @@ std::string Verbs::stats_text(const Question& question, const Clients& clients) 
   facts.counters.emplace_back("exceptions_redirected", steering.exceptions_redirected);
   facts.counters.emplace_back("fragments_passed", steering.fragments_passed);
   facts.counters.emplace_back("vlan_passed", steering.vlan_passed);
-  facts.drops.emplace_back("icmp_over_limit", icmp_over_limit_);
+  facts.drops.emplace_back("icmp_over_limit", icmp_over_limit_ + icmp_dropped_);
   facts.drops.emplace_back("steering_fragments", steering.fragments_dropped);
   facts.drops.emplace_back("steering_headers", steering.headers_dropped);
   facts.drops.emplace_back("steering_changing", steering.changing_dropped);

@@ -46,6 +46,8 @@ class Verbs {
 
   /// Counts a message of a router that was not looked at, for too many came.
   void count_icmp_over_limit() { ++icmp_over_limit_; }
+  /// Of the sockets, ever.
+  void set_icmp_dropped(std::uint64_t count) { icmp_dropped_ = count; }
 
   void ask(Clients& clients, Client& client, const shm::Admin& message);
   /// A dump for the engine itself.
@@ -84,7 +86,7 @@ class Verbs {
   void answer(Clients& clients, Client& client, const Question& question);
   void refuse(Clients& clients, Client& client, std::uint64_t tag, int error);
 
-  std::uint64_t icmp_over_limit_ = 0;
+  std::uint64_t icmp_over_limit_ = 0, icmp_dropped_ = 0;
   VerbLinks links_;
   std::list<Question> questions_;
 };

@@ -10,9 +10,6 @@
 namespace toe::engine::net {
 namespace {
 
-constexpr unsigned kDatagramsPerPoll = 64;
-constexpr int kReceiveBufferBytes = 4 << 20;
-
 bool is_link_local(const IpAddr& address) {
   return !address.is_v4() && address.bytes[0] == 0xfe && (address.bytes[1] & 0xc0) == 0x80;
 }
@@ -63,9 +60,9 @@ Result<NetEvents> NetEvents::open() {
   return NetEvents(std::move(netlink.value()));
 }
 
-void NetEvents::poll(const std::function<void(const NetEvent&)>& each) {
+bool NetEvents::poll(const std::function<void(const NetEvent&)>& each) {
   bool routes_changed = false;
-  const int code = netlink_.drain(kDatagramsPerPoll, [&](const nlmsghdr& message) {
+  const int code = netlink_.drain(kPerPoll, [&](const nlmsghdr& message) {
     switch (message.nlmsg_type) {
       case RTM_NEWROUTE:
       case RTM_DELROUTE:
@@ -81,7 +78,13 @@ void NetEvents::poll(const std::function<void(const NetEvent&)>& each) {
     if (const auto neighbour = parse_neighbour(message)) each(*neighbour);
   });
   if (routes_changed) each(RoutesChanged{});
-  if (code == ENOBUFS) each(EventsLost{});
+  if (code == ENOBUFS) lost_ = true;
+  // The kernel adds nothing to the queue until it has been emptied, so this comes.
+  if (lost_ && code == EAGAIN) {
+    lost_ = false;
+    each(EventsLost{});
+  }
+  return code == 0 || code == ENOBUFS;
 }
 
 }  // namespace toe::engine::net

@@ -37,6 +37,7 @@ struct AddressEvent {
 struct RoutesChanged {};
 
 /// The kernel dropped events: read links, addresses and neighbours again, look up routes again.
+/// Told behind all events that are older.
 struct EventsLost {};
 
 using NetEvent = std::variant<LinkEvent, AddressEvent, Neighbour, RoutesChanged, EventsLost>;
@@ -52,13 +53,19 @@ class NetEvents {
   /// Readable when events wait. Stays this object's.
   int fd() const { return netlink_.fd(); }
 
-  /// Hands on what waits, at most some hundred events; never blocks.
-  void poll(const std::function<void(const NetEvent&)>& each);
+  /// Datagrams read by one poll(), an event or a few each.
+  static constexpr unsigned kPerPoll = 64;
+  /// Of a storm only so much is kept: with the rest it comes as EventsLost, which costs less.
+  static constexpr int kReceiveBufferBytes = 1 << 20;
+
+  /// Hands on what waits; never blocks. Returns whether more may wait.
+  bool poll(const std::function<void(const NetEvent&)>& each);
 
  private:
   explicit NetEvents(Netlink netlink) : netlink_(std::move(netlink)) {}
 
   Netlink netlink_;
+  bool lost_ = false;  ///< some, not told yet
 };
 
 }  // namespace toe::engine::net

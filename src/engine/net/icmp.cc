@@ -1,6 +1,7 @@
 #include "engine/net/icmp.h"
 
 #include <linux/icmp.h>
+#include <linux/sock_diag.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -48,12 +49,14 @@ Result<IcmpSockets> IcmpSockets::open() {
   return sockets;
 }
 
-void IcmpSockets::poll(const std::function<void(const wire::IcmpReport&)>& report) {
+std::uint32_t IcmpSockets::poll(const std::function<void(const wire::IcmpReport&)>& report) {
   std::array<std::uint8_t, kLargest> bytes;
+  std::uint32_t read = 0;
   for (const int fd : {v4_.get(), v6_.get()}) {
     for (int i = 0; fd >= 0 && i < kPerPoll; ++i) {
       const ssize_t n = ::recv(fd, bytes.data(), bytes.size(), 0);
       if (n < 0) break;
+      ++read;
       const std::span message(bytes.data(), static_cast<std::size_t>(n));
       wire::IcmpReport found;
       if (fd == v4_.get() ? wire::parse_icmp4(message, found) : wire::parse_icmp6(message, found)) {
@@ -61,6 +64,19 @@ void IcmpSockets::poll(const std::function<void(const wire::IcmpReport&)>& repor
       }
     }
   }
+  return read;
+}
+
+std::uint64_t IcmpSockets::dropped() const {
+  std::uint64_t sum = 0;
+  for (const int fd : {v4_.get(), v6_.get()}) {
+    std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+    socklen_t bytes = sizeof info;
+    if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info.data(), &bytes) == 0) {
+      sum += info[SK_MEMINFO_DROPS];
+    }
+  }
+  return sum;
 }
 
 }  // namespace toe::engine::net

@@ -2,6 +2,7 @@
 #ifndef TOE_ENGINE_NET_ICMP_H_
 #define TOE_ENGINE_NET_ICMP_H_
 
+#include <cstdint>
 #include <functional>
 
 #include "base/result.h"
@@ -25,8 +26,11 @@ class IcmpSockets {
   int fd4() const { return v4_.get(); }
   int fd6() const { return v6_.get(); }  ///< -1: no IPv6
 
-  /// Reads what has arrived; never blocks.
-  void poll(const std::function<void(const wire::IcmpReport&)>& report);
+  /// Reads what has arrived; never blocks. Returns how many messages, whatever they say.
+  std::uint32_t poll(const std::function<void(const wire::IcmpReport&)>& report);
+
+  /// Messages for which there was no room, ever.
+  std::uint64_t dropped() const;
 
  private:
   UniqueFd v4_, v6_;

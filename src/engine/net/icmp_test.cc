@@ -76,6 +76,13 @@ TEST(IcmpSockets, KeepABurstUntilTheyAreRead) {
   constexpr int kBurst = 200;
   send(raw.get(), message, kBurst);
   EXPECT_EQ(read_all(opened.value(), kBurst), kBurst);
+  EXPECT_EQ(opened.value().dropped(), 0u);
+
+  constexpr int kFlood = 5000;
+  send(raw.get(), message, kFlood);
+  EXPECT_GT(opened.value().dropped(), 0u);
+  const int read = read_all(opened.value(), kFlood);
+  EXPECT_EQ(opened.value().dropped() + static_cast<std::uint64_t>(read), std::uint64_t{kFlood});
 }
 
 }  // namespace

@@ -140,6 +140,33 @@ TEST_F(NetTest, FollowsLinksAddressesAndRoutes) {
       events, [&](const LinkEvent& e) { return e.ifindex == ifindex_ && e.removed; }));
 }
 
+// What waits in the queue is older than what was lost, and must not be taken for the last word.
+TEST_F(NetTest, TellsOfLostEventsBehindAllThatWait) {
+  auto opened = NetEvents::open();
+  ASSERT_TRUE(opened.ok());
+  NetEvents& events = opened.value();
+  const int bytes = 20000;  // a few dozen events
+  ASSERT_EQ(::setsockopt(events.fd(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes), 0);
+  TestNetns::run(
+      "for i in $(seq 1 500); do echo neigh replace 10.99.0.9 lladdr 02:00:00:00:01:"
+      "$(printf %02x $((i % 256))) dev v0; done | ip -batch -");
+  TestNetns::run("ip link set v0 mtu 1400");  // lost with the others
+  std::size_t lost = 0, behind = 0;
+  for (pollfd wait{events.fd(), POLLIN, 0}; ::poll(&wait, 1, 0) == 1;) {
+    events.poll([&](const NetEvent& event) {
+      if (std::holds_alternative<EventsLost>(event)) {
+        ++lost;
+      } else if (lost != 0) {
+        ++behind;
+      }
+    });
+  }
+  EXPECT_EQ(lost, 1u);
+  EXPECT_EQ(behind, 0u);
+  TestNetns::run("ip link set v0 mtu 1300");
+  EXPECT_TRUE(wait_for<LinkEvent>(events, [](const LinkEvent& e) { return e.mtu == 1300; }));
+}
+
 // --- routes ---
 
 TEST_F(NetTest, FindsOnLinkAndGatewayRoutes) {

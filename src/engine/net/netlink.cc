@@ -162,7 +162,7 @@ int Netlink::exchange(Request& request, const Each& each) {
 int Netlink::drain(unsigned most, const Each& each) {
   for (unsigned i = 0; i < most; ++i) {
     const ssize_t length = ::recv(fd(), buffer_.get(), kBufferBytes, MSG_DONTWAIT);
-    if (length < 0) return errno == EAGAIN ? 0 : errno;
+    if (length < 0) return errno;
     walk(buffer_.get(), static_cast<std::size_t>(length), [&](const nlmsghdr& message) {
       each(message);
       return false;

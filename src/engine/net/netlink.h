@@ -78,7 +78,7 @@ class Netlink {
   int exchange(Request& request, const std::function<void(const nlmsghdr&)>& each = {});
 
   /// Hands at most `most` datagrams that wait already to `each`, for sockets with groups. Returns 0
-  /// or an errno; ENOBUFS: messages were lost.
+  /// or an errno; EAGAIN: no more wait; ENOBUFS: messages were lost, and what waits is older.
   int drain(unsigned most, const std::function<void(const nlmsghdr&)>& each);
 
   int fd() const { return mnl_socket_get_fd(socket_.get()); }
