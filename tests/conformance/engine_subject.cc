@@ -30,9 +30,9 @@ constexpr std::uint8_t kEthernetHeader[kEthernet] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 
 class Link final : public libtoe::EngineLink {
  public:
   Link(sim::SimEngine& engine, sim::Clock& clock) : engine_(engine), clock_(clock) {}
-  bool send(const libtoe::Packet& packet) override {
+  libtoe::Exchange send(const libtoe::Packet& packet) override {
     engine_.on_message(kProgram, packet);
-    return true;
+    return libtoe::Exchange::kDone;
   }
   bool receive(libtoe::Packet& packet) override { return engine_.next_message(kProgram, packet); }
   void ring() override { engine_.wake(clock_.now); }

@@ -40,9 +40,9 @@ constexpr int kActions = 64;  ///< per turn: an endpoint leaves room for the oth
 class SimHost::Link final : public libtoe::EngineLink {
  public:
   Link(SimEngine& engine, ClientId id, Clock& clock) : engine_(engine), id_(id), clock_(clock) {}
-  bool send(const libtoe::Packet& packet) override {
+  libtoe::Exchange send(const libtoe::Packet& packet) override {
     engine_.on_message(id_, packet);
-    return true;
+    return libtoe::Exchange::kDone;
   }
   bool receive(libtoe::Packet& packet) override { return engine_.next_message(id_, packet); }
   void ring() override { engine_.wake(clock_.now); }
