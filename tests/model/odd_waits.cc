@@ -48,12 +48,12 @@ constexpr int kMissedMs = 10'000;
 /// Whether `wait` ends by the bytes that come 50 ms after its begin, and what CPU time it takes.
 template <typename Wait>
 void timed(const std::string& what, int writer, Wait wait) {
+  const long cpu = cpu_ms();
+  const long start = now_ms();  // before the thread, which may overtake this one
   std::thread later([writer] {
     ::usleep(50'000);
     if (::write(writer, "late", 4) != 4) note("write", -1);
   });
-  const long cpu = cpu_ms();
-  const long start = now_ms();
   note(what, wait());
   const long took = now_ms() - start;
   say("  in time", took >= 45 && took < kMissedMs / 2 ? "yes" : std::to_string(took));
