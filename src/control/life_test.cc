@@ -32,7 +32,11 @@ class Life : public ControlTest {
   void run(int steps) {
     for (int i = 0; i < steps; ++i) {
       step();
-      obey();
+      if (below(3) == 0) {
+        obey();
+      } else {
+        obey_somewhat();
+      }
     }
     end();
   }
@@ -47,20 +51,30 @@ class Life : public ControlTest {
   void obey() {
     for (bool more = true; more;) {
       more = control->poll(now);
-      const std::size_t first = done.size();
-      drain();
-      for (std::size_t i = first; i < done.size(); ++i) {
-        if (done[i].kind == Kind::kInstall) flows_there.insert(index_of(done[i].flow));
-        if (done[i].kind == Kind::kRemove) {
-          RC_ASSERT(flows_there.erase(index_of(done[i].flow)) == 1u);
-        }
-      }
+      take_commands();
       more = answer_pages() || more || !events.empty() || commands.size() > 0;
+    }
+  }
+  // For a moment: what else happens finds looks at all records under way.
+  void obey_somewhat() {
+    for (std::uint32_t left = below(6); left > 0; --left) {
+      (void)control->poll(now);
+      if (below(3) != 0) take_commands();
+    }
+  }
+  void take_commands() {
+    const std::size_t first = done.size();
+    drain();
+    for (std::size_t i = first; i < done.size(); ++i) {
+      if (done[i].kind == Kind::kInstall) flows_there.insert(index_of(done[i].flow));
+      if (done[i].kind == Kind::kRemove) {
+        RC_ASSERT(flows_there.erase(index_of(done[i].flow)) == 1u);
+      }
     }
   }
 
   void step() {
-    switch (below(14)) {
+    switch (below(15)) {
       case 0:
         return attach();
       case 1:
@@ -87,6 +101,8 @@ class Life : public ControlTest {
       case 12:
         now = now + millis(*rc::gen::element(1, 300, 1500, 40'000));
         return;
+      case 13:
+        return give_segment();
       default:
         return ask();
     }
@@ -95,8 +111,36 @@ class Life : public ControlTest {
   void attach() {
     if (clients_there.size() == 4) return;
     const std::uint32_t id = next_client++;
-    join(id, id, 1000 + below(2));
+    const std::uint32_t segment = free_segment();
+    owner_of[segment] = id;
+    join(id, segment, 1000 + below(2));
     clients_there.insert(id);
+  }
+  void give_segment() {
+    if (clients_there.empty()) return;
+    Request r;
+    r.kind = Request::Kind::kSegment;
+    const std::uint32_t segment = free_segment();
+    const std::uint32_t client = some_client();
+    owner_of[segment] = client;
+    segments[segment] = std::make_unique<TestSegment>();
+    r.client = ClientId{client};
+    r.segment = SegmentId{segment};
+    r.base = segments[segment]->base();
+    request(r);
+  }
+  // As the engine: the lowest number that is not in use, so that they come again.
+  std::uint32_t free_segment() {
+    for (; freed_seen < world.freed.size(); ++freed_seen) {
+      RC_ASSERT(owner_of.erase(index_of(world.freed[freed_seen])) == 1u);
+    }
+    ++segments_given;
+    std::uint32_t id = 1;
+    while (owner_of.contains(id)) ++id;
+    return id;
+  }
+  std::uint32_t some_segment() {
+    return 1 + below(static_cast<std::uint32_t>(segments.size()) + 1);
   }
   std::uint32_t some_client() {
     auto it = clients_there.begin();
@@ -157,7 +201,7 @@ class Life : public ControlTest {
     flow::Event e{};
     const std::uint32_t choice = below(4);
     e.kind = choice == 0 ? flow::Event::Kind::kRelease : flow::Event::Kind::kHold;
-    e.segment = SegmentId{1 + below(next_client)};
+    e.segment = SegmentId{some_segment()};
     e.client = ClientId{some_client()};
     e.line = below(8);
     e.reset = below(2) != 0;
@@ -166,7 +210,7 @@ class Life : public ControlTest {
       std::advance(it, below(static_cast<std::uint32_t>(flows_there.size())));
       e.segment = flows[*it].post.segment;
       e.line = flows[*it].post.line;
-      if (below(4) != 0) e.client = ClientId{index_of(e.segment)};
+      if (below(4) != 0) e.client = ClientId{owner_of.at(index_of(e.segment))};
     }
     const auto there = segments.find(index_of(e.segment));
     if (there != segments.end() && e.line != 0) {
@@ -222,11 +266,14 @@ class Life : public ControlTest {
     r.cookies[0] = 500 + below(3);
     r.cookies[1] = 9000 + below(6);
     if (!clients_there.empty()) r.client = ClientId{some_client()};
-    r.segment = SegmentId{1 + below(next_client)};
+    r.segment = SegmentId{some_segment()};
     request(r);
   }
 
   void end() {
+    Request stop;
+    stop.kind = Request::Kind::kStop;
+    if (below(4) == 0) request(stop);
     while (!clients_there.empty()) detach(*clients_there.begin());
     obey();
     for (int i = 0; i < 200; ++i) {
@@ -244,7 +291,7 @@ class Life : public ControlTest {
     RC_ASSERT(control->flows_in_use() == 0u);
     RC_ASSERT(control->quiet());
     RC_ASSERT(all_frames_home());
-    RC_ASSERT(world.freed.size() == next_client - 1);
+    RC_ASSERT(world.freed.size() == segments_given);
 #define TOE_MARK(name) marks[#name] += control->counters().name;
     TOE_CONTROL_COUNTERS(TOE_MARK)
 #undef TOE_MARK
@@ -253,6 +300,9 @@ class Life : public ControlTest {
   std::set<std::uint32_t> clients_there;
   std::set<std::uint32_t> flows_there;
   std::uint32_t next_client = 1;
+  std::map<std::uint32_t, std::uint32_t> owner_of;  // of segments that are not free
+  std::size_t freed_seen = 0;
+  std::size_t segments_given = 0;
 };
 
 TEST(ControlLife, NothingIsLeftWhenAllAreGone) {
