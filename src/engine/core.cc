@@ -11,7 +11,8 @@ namespace {
 
 /// Frames of control waiting for the port; more are dropped, as a full wire would.
 constexpr std::size_t kMaxPending = 4 * kBurst;
-/// Bursts of hints taken before a program's request; others' floods must not delay it for ever.
+/// Bursts of hints taken before the programs' requests of one step; others' floods must delay
+/// neither these for ever nor the network.
 constexpr int kSettleRounds = 16;
 /// Frames given to control per step.
 constexpr std::uint32_t kControlShare = 2 * kBurst;
@@ -89,11 +90,13 @@ struct Core::Impl final : control::World {
   std::size_t pending_count = 0;
   std::array<Frame, kBurst> reinjected;
   std::size_t reinjected_count = 0;
+  int settle_rounds = kSettleRounds;  ///< left in this step
   CoreLosses losses;
   control::Control control;
 };
 
 bool Core::Impl::step(Time now) {
+  settle_rounds = kSettleRounds;
   const std::size_t received = receive(now);
   feed_control(now);
   bool more = control.poll(now);
@@ -117,7 +120,7 @@ bool Core::Impl::step(Time now) {
 /// a forked child at once, a listener closed and opened again.
 void Core::Impl::request(const control::Request& request, Time now) {
   if (request.client != kNoClient) {
-    for (int i = 0; i < kSettleRounds && pipeline.posted(); ++i) {
+    for (; settle_rounds > 0 && pipeline.posted(); --settle_rounds) {
       pipeline.hc(now);
       control.poll(now);
     }

@@ -234,23 +234,45 @@ TEST_F(LiarTest, IsClearedUpWhenItLiesAsItGoes) {
   }
 }
 
-// What it posts becomes events for control; segments wait for nobody's sake.
-TEST_F(LiarTest, AFloodOfClosesLetsSegmentsThrough) {
-  constexpr std::uint32_t kPerStep = 4 * kBurst;  // as many as are ever taken at once
-  attach();
-  const shm::SegmentView view = memory.view();
-  std::atomic<std::uint32_t>& tail = view.context(kSlot).engine_tail;
-  for (std::uint32_t step = 0; step < 4 * kEventRing / kPerStep; ++step) {
-    while (tail - view.context(kSlot).engine_head < kPerStep) {
+class FloodTest : public LiarTest {
+ protected:
+  static constexpr std::uint32_t kAtOnce = 4 * kBurst;  ///< as many as are ever taken in one walk
+
+  /// So many closes of what is not there wait in its queue.
+  void fill(std::uint32_t count) {
+    const shm::SegmentView view = memory.view();
+    std::atomic<std::uint32_t>& tail = view.context(kSlot).engine_tail;
+    while (tail - view.context(kSlot).engine_head < count) {
       view.engine_queue(kSlot)[tail++ % shm::kQueueEntries] =
           shm::make_hint(shm::HintOp::kClose, 77);
     }
     view.header().posted = std::uint64_t{1} << kSlot;
+  }
+};
+
+// What it posts becomes events for control; segments wait for nobody's sake.
+TEST_F(FloodTest, OfClosesLetsSegmentsThrough) {
+  attach();
+  for (std::uint32_t step = 0; step < 4 * kEventRing / kAtOnce; ++step) {
+    fill(kAtOnce);
     send(wire::kRst | wire::kAck);
     core.step(now);
   }
   EXPECT_EQ(core.datapath_counters().drops.control_behind.value(), 0u);
   EXPECT_TRUE(world.dropped.empty());
+}
+
+// Each question waits for what was posted before it, but the network does not wait for them all.
+TEST_F(FloodTest, QuestionsOfOneStepWaitForItTogether) {
+  attach();
+  fill(shm::kQueueEntries);
+  const std::uint64_t before = core.datapath_counters().hints_in.value();
+  for (int i = 0; i < 64; ++i) ask(control::Request::Kind::kInfo);
+  EXPECT_LE(core.datapath_counters().hints_in.value() - before, 16 * kAtOnce);
+  core.step(now);
+  const std::uint64_t between = core.datapath_counters().hints_in.value();
+  ask(control::Request::Kind::kInfo);
+  EXPECT_GT(core.datapath_counters().hints_in.value(), between) << "those of the next step as well";
 }
 
 }  // namespace
