@@ -259,11 +259,16 @@ bool Control::Impl::resume_pool(PortPool& pool, bool dry) {
   return pool.waiters.empty();
 }
 
+// Whoever waits when it is asked for is served by a job that is there already.
 void Control::Impl::resume_later(const PortPool& pool, bool dry) {
   Job job;
   job.kind = Job::Kind::kPort;
   job.pool = static_cast<std::uint32_t>(&pool - pools.data());
   job.dry = dry;
+  const bool there = std::any_of(port_jobs.begin(), port_jobs.end(), [&job](const Job& other) {
+    return other.pool == job.pool && other.dry == job.dry;
+  });
+  if (there) return;
   port_jobs.push_back(job);
 }
 

@@ -60,6 +60,10 @@ struct Control::Impl::Look {
 bool Control::Impl::step_jobs() {
   const bool urgent = !busy() && step_front(urgent_jobs);
   const bool ports = !busy() && step_front(port_jobs);
+  if (ports) {  // in turn: a pool's may never end
+    port_jobs.push_back(port_jobs.front());
+    port_jobs.pop_front();
+  }
   const bool clearing = !busy() && step_front(clearing_jobs);
   return urgent || ports || clearing;
 }

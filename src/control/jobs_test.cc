@@ -61,12 +61,6 @@ class JobsTest : public ControlTest {
     }
     return steps;
   }
-  std::size_t refused() const {
-    return static_cast<std::size_t>(
-        std::count_if(world.replies.begin(), world.replies.end(),
-                      [](const Reply& r) { return r.type() == shm::MessageType::kRefused; }));
-  }
-  bool told_of_no_port() const { return refused() != 0; }
   bool told(Kind kind) const {
     return std::any_of(this->done.begin(), this->done.end(),
                        [kind](const flow::Command& c) { return c.kind == kind; });
@@ -148,27 +142,62 @@ TEST_F(JobsTest, AllHoldersThatEndAreSeenByOneLook) {
 }
 
 // Each connect() that waits looks at all ports of the pool before it gives up, and may try again.
-TEST_F(JobsTest, ConnectionsHaveTheirNewNextHopBeforeAllPortsAreSearched) {
-  constexpr std::uint32_t kPorts = 256;
-  constexpr std::uint32_t kConnects = 3 * kPorts;
-  for (std::uint32_t i = 0; i < kConnects; ++i) request(connect_request(1, 20000 + i));
-  route(kPeer);
-  for (std::uint16_t i = 0; i < kPorts; ++i) held_port(static_cast<std::uint16_t>(50000 + i));
-  for (std::uint32_t left = PortPool::kMaxPorts; left > 0 && !told_of_no_port(); --left) {
+class PortsSearched : public JobsTest {
+ protected:
+  static constexpr std::uint32_t kPorts = 256;
+  static constexpr std::uint32_t kTooMany = 2 * kPorts;  // connects that find none
+
+  void SetUp() override {
+    JobsTest::SetUp();
+    for (std::uint32_t i = 0; i < kPorts + kTooMany; ++i) {
+      request(connect_request(1, 20000 + i));
+    }
+    route(kPeer);
+    for (std::uint16_t i = 0; i < kPorts; ++i) held_port(static_cast<std::uint16_t>(50000 + i));
+    no_more_ports(kHere);
+    ASSERT_LT(refused(77), kTooMany) << "the search goes on";
+    done.clear();
+  }
+  void no_more_ports(const IpAddr& local) {
     Request none;
     none.kind = Request::Kind::kHeldPort;
-    none.local = kHere;
+    none.local = local;
     none.error = EADDRNOTAVAIL;
-    request(none);
-    (void)control->poll(now);
+    for (std::uint32_t i = 0; i < PortPool::kBatch; ++i) request(none);
   }
-  ASSERT_TRUE(told_of_no_port()) << "the search has begun";
-  done.clear();
+  std::size_t refused(std::uint64_t tag) const {
+    return static_cast<std::size_t>(
+        std::count_if(world.replies.begin(), world.replies.end(), [tag](const Reply& r) {
+          const auto header = r.as<shm::MessageHeader>();
+          return header.type == shm::MessageType::kRefused && header.tag == tag;
+        }));
+  }
+};
+
+TEST_F(PortsSearched, AfterConnectionsHaveTheirNewNextHop) {
   route_changes();
   EXPECT_LE(steps_until([this] { return told(Kind::kSetHeader); }), kLook + 2);
-  EXPECT_LT(refused(), kConnects - kPorts) << "it still goes on";
+  EXPECT_LT(refused(77), kTooMany) << "it still goes on";
   poll();
-  EXPECT_EQ(refused(), kConnects - kPorts);
+  EXPECT_EQ(refused(77), kTooMany);
+}
+
+TEST_F(PortsSearched, ForAllAddressesInTurn) {
+  constexpr std::uint32_t kOthers = 10;
+  const IpAddr other = IpAddr::v4(10, 0, 0, 9);
+  for (std::uint32_t i = 0; i < kOthers; ++i) {
+    Request r = connect_request(1, 30000 + i);
+    r.local = other;
+    r.tag = 88;
+    request(r);
+  }
+  Request answer = world.route_answer(kPeer);
+  answer.route.kind = Route::Kind::kDirect;
+  answer.route.source = other;
+  request(answer);
+  no_more_ports(other);
+  EXPECT_LE(steps_until([&] { return refused(88) == kOthers; }), 4 * kOthers);
+  EXPECT_LT(refused(77), kTooMany) << "it still goes on";
 }
 
 // A next hop that is another in every step: what a look has not come to must not wait for rest.

@@ -60,12 +60,12 @@ struct State {
   std::unordered_map<std::uint64_t, std::uint32_t> listener_by_cookie;
   std::unordered_multimap<std::uint64_t, ListenAsk> listen_asks;          ///< by cookie
   std::unordered_map<std::uint32_t, std::vector<ClientId>> more_holders;  ///< by connection
-  std::deque<Job> urgent_jobs;  ///< each of the three in order of arrival
-  std::deque<Job> port_jobs;
-  std::deque<Job> clearing_jobs;
-  Batch leaving;   ///< clients of kLeave
-  Batch closing;   ///< listeners of kClose
-  Batch renewing;  ///< routes of kRoute
+  std::deque<Job> urgent_jobs;                                            ///< in order of arrival
+  std::deque<Job> port_jobs;                                              ///< in turn
+  std::deque<Job> clearing_jobs;                                          ///< in order of arrival
+  Batch leaving;                                                          ///< clients of kLeave
+  Batch closing;                                                          ///< listeners of kClose
+  Batch renewing;                                                         ///< routes of kRoute
   std::deque<Dump*> dumps;
   std::vector<wire::HeaderTemplate> headers;  ///< templates lent to kSetHeader
   std::vector<std::uint32_t> free_headers;
