@@ -63,8 +63,8 @@ class Admin {
   /// ones come again.
   static constexpr std::uint32_t kIcmpPerSecond = 1000;
   /// Events of netlink read in a window; then they rest for what is left of it. What finds no room
-  /// meanwhile is lost, and all is read again.
-  static constexpr std::uint32_t kEventsPerWindow = 2048;
+  /// meanwhile is lost, and all is read again. A full buffer is read within two or three windows.
+  static constexpr std::uint32_t kEventsPerWindow = 10 * net::NetEvents::kPerPoll;
   static constexpr Nanos kEventsWindow = millis(100);
   /// How long the programs of a user that asks too much are not read, and how many go on at once.
   static constexpr Nanos kPause = millis(10);

@@ -56,7 +56,7 @@ class NetEvents {
   /// Datagrams read by one poll(), an event or a few each.
   static constexpr unsigned kPerPoll = 64;
   /// Of a storm only so much is kept: with the rest it comes as EventsLost, which costs less.
-  static constexpr int kReceiveBufferBytes = 1 << 20;
+  static constexpr int kReceiveBufferBytes = 1 << 18;
 
   /// Hands on what waits; never blocks. Returns whether more may wait.
   bool poll(const std::function<void(const NetEvent&)>& each);
