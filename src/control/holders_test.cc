@@ -1,5 +1,6 @@
 // Processes: who holds what, and what happens when one dies.
 #include "control/command_queue.h"
+#include "control/records.h"
 #include "control/test_bench.h"
 
 namespace toe::control {
@@ -464,6 +465,43 @@ TEST_F(LimitsTest, OneUsersOrphansDoNotEndThoseOfOthers) {
   close_flow(first.flow, flow::Event::Close::kAborted);
   close_flow(second.flow, flow::Event::Close::kAborted);
   close_flow(other.flow, flow::Event::Close::kDone);
+}
+
+// The data path is behind while programs end that have as many contexts as they can.
+TEST_F(HoldersTest, AllContextsOfManyProgramsAreClosedAtOnce) {
+  constexpr std::uint32_t kPrograms = 6;
+  std::uint32_t segment = 0;
+  for (std::uint32_t c = 1; c <= kPrograms; ++c) {
+    join(c, ++segment);
+    for (std::uint32_t n = 1; n < kMaxSegmentsPerClient; ++n) {
+      segments[++segment] = std::make_unique<TestSegment>();
+      Request more;
+      more.kind = Request::Kind::kSegment;
+      more.client = ClientId{c};
+      more.segment = SegmentId{segment};
+      more.base = segments[segment]->base();
+      request(more);
+    }
+    for (std::uint32_t n = 0; n < kMaxSegmentsPerClient; ++n) {
+      Request r;
+      r.kind = Request::Kind::kContext;
+      r.client = ClientId{c};
+      r.segment = SegmentId{segment - n};
+      for (std::uint32_t slot = 1; slot < shm::kContexts; ++slot) request(r);
+      poll();
+    }
+  }
+  EXPECT_EQ(commanded(Kind::kOpenContext).size(), segment * (shm::kContexts - 1));
+  for (std::uint32_t c = 1; c <= kPrograms; ++c) {
+    Request r;
+    r.kind = Request::Kind::kLeave;
+    r.client = ClientId{c};
+    request(r);
+  }
+  for (int i = 0; i < 1000; ++i) (void)control->poll(now);
+  EXPECT_EQ(commanded(Kind::kCloseContext).size(), segment * (shm::kContexts - 1));
+  EXPECT_EQ(world.freed.size(), segment);
+  EXPECT_TRUE(control->empty());
 }
 
 // Its number must not become another segment's while a program takes it for this one.
