@@ -234,6 +234,10 @@ void Listeners::tidy() {
 std::uint16_t Listeners::close(std::uint64_t cookie) {
   const auto found = entries_.find(cookie);
   if (found == entries_.end()) return 0;
+  if (found->second.offers > 0) {  // another process that has the socket is about to be let in
+    found->second.accepted = found->second.marked = false;
+    return found->second.port;
+  }
   Entry entry = std::move(found->second);
   entries_.erase(found);
   entry.marked = false;

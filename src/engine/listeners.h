@@ -40,8 +40,8 @@ class Listeners {
   int mark(std::uint64_t cookie);
   /// 0 if unknown.
   std::uint16_t port_of(std::uint64_t cookie) const;
-  /// The listener has no holder any more: its copy stays bound, but nobody listens. Returns its
-  /// port; 0 if unknown.
+  /// The listener has no holder any more: its copy stays bound, but nobody listens, unless another
+  /// process has just offered the same socket. Returns its port; 0 if unknown.
   std::uint16_t close(std::uint64_t cookie);
   /// New connections to the port's addresses that no listener of ours serves any more are the
   /// kernel's again; only `ours` stay with the engine. Again, with what was begun meanwhile: those

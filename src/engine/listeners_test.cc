@@ -173,6 +173,23 @@ TEST_F(ListenersTest, AListenersPortIsBoundUntilItIsReleased) {
   EXPECT_EQ(::bind(net::tcp_socket(kAnyFour).get(), name.get(), name.length), 0);
 }
 
+TEST_F(ListenersTest, ASocketThatAnotherProcessOffersGoesOnListening) {
+  UniqueFd socket = listen_on(kAnyFour);
+  const std::uint64_t cookie = show(socket);
+  const auto proof =
+      net::check_listener(socket.get(), netns_cookie_, listeners_->addresses()).value();
+  listeners_->offer(proof, UniqueFd(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0)));
+  close_and_drain(cookie, {});  // the first program has closed it; the other's question is asked
+  EXPECT_FALSE(owned(kFour));
+  int listening = 0;
+  socklen_t length = sizeof listening;
+  ::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
+  EXPECT_EQ(listening, 1) << "the other program's listener was shut down";
+  listeners_->answered(cookie, true);
+  EXPECT_EQ(listeners_->mark(cookie), 0);
+  EXPECT_TRUE(owned(kFour));
+}
+
 TEST_F(ListenersTest, APortThatTheKernelChoseIsBoundUntilItIsReleased) {
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::listen(socket.get(), 8), 0);
