@@ -61,7 +61,7 @@ def fill(waiting=6000):
 def read_to_mark():
     # Never reads over an urgent byte that it has not taken.
     sizes = {}
-    while not (mark() and events(0, 2)):
+    while not (events(0, 2) and mark()):  # in this order: the mark may be that of the byte before
         events(10000, 3)
         count = unread()
         if count == 0 and mark() and evaluate("oob(MSG_PEEK)") == "EINVAL":
