@@ -188,8 +188,18 @@ class Redis(KeyValue):
 
 
 class Slow(Conversation):
-    """Reads a large file in small pieces, each a round."""
+    """Reads a large file in small pieces, each a round. Rounds go on when the server has ended,
+    with what it had sent before: an event at any time of the conversation may have cut it."""
     PIECE = 16_000
+    opened = None
+
+    @property
+    def since(self):
+        return self.opened
+
+    @since.setter
+    def since(self, when):
+        self.opened = self.opened or when
 
     def __init__(self, address, port, chosen, files):
         super().__init__(address, port, chosen)
