@@ -270,6 +270,16 @@ TEST(Abort, ResetLeavesFromTheHighestPositionSentAlsoAfterARewind) {
   EXPECT_EQ(t.take_sent(), Sent({"RA 3000+0 a0"}));
 }
 
+TEST(Abort, ResetIsInsideAWindowThatHasShrunk) {
+  Script t;
+  t.write(3000);
+  t.take_sent();
+  t.recv({.ack = 1448, .window = 0});  // it had no memory for the rest
+  t.take_sent();
+  t.abort(ECONNABORTED, true);
+  EXPECT_EQ(t.take_sent(), Sent({"RA 1448+0 a0"}));
+}
+
 TEST(Abort, CanBeSilent) {
   Script t;
   t.abort(ETIMEDOUT, false);

@@ -175,8 +175,11 @@ void send_ack(Step& t) {
 void send_reset(Step& t) {
   t.s.rst_pending = false;
   // Behind everything ever sent: the peer takes an RST only at its own rcv_nxt (RFC 5961), and
-  // answers one that lies further by a challenge.
-  emit(t, t.s.snd_max, 0, wire::kRst | wire::kAck);
+  // answers one that lies further by a challenge; but one behind its window it does not answer. A
+  // peer that dropped what it had no memory for has shrunk its window (as Linux
+  // tcp_acceptable_seq).
+  const std::uint64_t edge = std::max(t.s.snd_una, std::min(t.s.snd_max, window_edge(t.s)));
+  emit(t, edge, 0, wire::kRst | wire::kAck);
 }
 
 /// A segment the peer must answer: one position before snd_una, no payload (as Linux). In front of
