@@ -91,6 +91,10 @@ class Conversation:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.since = time.monotonic()  # when it was last known to live
 
+    def whole_until(self):
+        """Since when an event may have cut it."""
+        return self.since
+
     def close(self):
         self.socket.close()
 
@@ -188,24 +192,19 @@ class Redis(KeyValue):
 
 
 class Slow(Conversation):
-    """Reads a large file in small pieces, each a round. Rounds go on when the server has ended,
-    with what it had sent before: an event at any time of the conversation may have cut it."""
+    """Reads a large file in small pieces, each a round."""
     PIECE = 16_000
-    opened = None
-
-    @property
-    def since(self):
-        return self.opened
-
-    @since.setter
-    def since(self, when):
-        self.opened = self.opened or when
 
     def __init__(self, address, port, chosen, files):
         super().__init__(address, port, chosen)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_000)
         self.socket.sendall(b"GET /%d.bin HTTP/1.0\r\n\r\n" % SLOW_FILE)
         self.data, self.seen = files[SLOW_FILE], None
+        self.opened = self.since
+
+    def whole_until(self):
+        """Rounds go on when the server has ended, with what it had sent before."""
+        return self.opened
 
     def round(self):
         if self.seen is None:
@@ -308,6 +307,8 @@ class Talk(Load):
             if isinstance(failure, TimeoutError):
                 kind = soak.HANG
                 self.tell_of_hang()
+            elif self.conversation is not None:
+                known = self.conversation.whole_until()
             self.soak.happened(kind, self.name, self.target, known, f"{failure!r} ({place})")
             self.leave()
             self.soak.rest(0.1)
