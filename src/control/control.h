@@ -143,6 +143,7 @@ struct Dump {
   X(handshake_bad_rst)  /* RST not at the edge, or without our SYN's ACK */ \
   X(handshake_no_flag)  /* neither SYN nor ACK, whichever was due */        \
   X(handshake_busy)     /* no room for commands to the data path */         \
+  X(ahead_of_cookie)    /* data that overtook the ACK with its cookie */    \
   X(time_wait_refused)  /* RST, or answered already a moment ago */         \
   X(control_no_frame)   /* an answer, frame pool exhausted */
 

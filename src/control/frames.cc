@@ -76,8 +76,12 @@ bool Control::Impl::on_attempt_segment(std::uint32_t id, const wire::TcpSegment&
 // Closed or listening: RFC 9293 sections 3.10.7.1 and 3.10.7.2.
 void Control::Impl::on_stray(const wire::TcpSegment& s) {
   count(counters.stray_segments);
-  const bool listening = find_listener(s.dst, s.dst_port) != kNil;
-  if (listening && (s.flags & wire::kAck) == 0) return;
+  if (const std::uint32_t on = find_listener(s.dst, s.dst_port); on != kNil) {
+    if ((s.flags & wire::kAck) == 0) return;
+    // Until the port is steered completely it may be of a connection of the kernel's.
+    if (!listeners[on].marked) return count(counters.drops.handshake_waiting);
+    if (runs_ahead_of_cookie(s)) return count(counters.drops.ahead_of_cookie);
+  }
   send_reset(s);
 }
 

@@ -260,6 +260,7 @@ bool Control::Impl::install_passive(std::uint32_t id, const wire::TcpSegment& s)
                                      ? s.window
                                      : std::uint32_t{s.window} << flows[conn].protocol.snd_wscale;
   port_uses.add(a.key.local, a.key.local_port);
+  if (a.by_cookie) spent_cookies.add(a.key, a.iss, cookie_secret());
   drop_attempt(id);
   install(conn, a);
   count(counters.passive_opens);

@@ -7,6 +7,9 @@
 namespace toe::control {
 namespace {
 
+/// What a peer sends behind its handshake comes this soon after the SYN-ACK.
+constexpr Nanos kFlight = seconds(3);
+
 std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'000'000); }
 
 }  // namespace
@@ -52,7 +55,8 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
   if (find_listener(s.dst, s.dst_port) == kNil) return false;
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
   syn.irs = s.seq - 1;
-  if (!read_cookie(key, s.ack - 1, now, cookie_secret(), syn)) {
+  if (!read_cookie(key, s.ack - 1, now, cookie_secret(), syn) ||
+      spent_cookies.contains(key, s.ack - 1, cookie_secret())) {
     count(counters.syn_cookies_failed);
     return false;
   }
@@ -61,6 +65,14 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
   }
   count(counters.syn_cookies_received);
   return true;
+}
+
+// Data of a handshake by cookie that comes before the segment with the cookie, because that was lost
+// or overtaken. To a reset the peer would lose a connection that its repetition makes.
+bool Control::Impl::runs_ahead_of_cookie(const wire::TcpSegment& s) const {
+  if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;
+  if (last_cookie == Time{} || now - last_cookie > kFlight) return false;
+  return s.seq_length() != 0 && resembles_cookie(s.ack - 1, now);
 }
 
 // The attempt that a cookie brings back; kNil: no room, the peer will repeat what it sends.
@@ -80,6 +92,7 @@ std::uint32_t Control::Impl::recall_attempt(const wire::TcpSegment& s, const Syn
 void Control::Impl::take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s) {
   take_syn(a, syn, s);
   a.iss = s.ack - 1;
+  a.by_cookie = true;
   a.ecn_asked = false;  // and answered
   a.ecn_on = syn.ecn;
   a.retries = 1;  // the round trip was not timed

@@ -63,6 +63,7 @@ struct Attempt {
   bool ect_syn = false;    ///< passive: the SYN was ECT
   bool ect = false;        ///< what we send is ECT if ECN is on: DCTCP
   bool away = false;       ///< its local address is not DEV's at present
+  bool by_cookie = false;  ///< passive: `iss` is a cookie
   std::uint8_t peer_wscale = 0;
   std::uint8_t own_wscale = 0;
   std::uint8_t retries = 0;

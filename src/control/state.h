@@ -34,6 +34,7 @@ struct State {
   Time now{};
   bool stopping = false;
   Time last_cookie{};  ///< no cookie can come back long after it
+  SpentCookies spent_cookies;
 
   const Congestion* default_congestion;
   std::vector<Conn> conns;

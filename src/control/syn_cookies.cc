@@ -17,6 +17,7 @@ constexpr std::uint32_t kHashBits = 24;
 constexpr std::uint32_t kHashMask = (1u << kHashBits) - 1;
 constexpr std::uint32_t kClassShift = kHashBits;
 constexpr std::uint32_t kClockShift = 27;
+constexpr std::uint32_t kClockMask = (1u << (32 - kClockShift)) - 1;
 
 // Low bits of the timestamp: 4 bits window scale (15 = none), 1 bit SACK, 1 bit ECN.
 constexpr std::uint32_t kNoScale = 15;
@@ -34,6 +35,11 @@ std::uint32_t cookie(const flow::FlowKey& key, std::uint32_t irs, std::uint64_t 
   const flow::HashKey mixed{secret.k0 ^ irs, secret.k1 ^ (clock << 3 | mss_class)};
   const auto hash = static_cast<std::uint32_t>(flow::hash_of(key, mixed)) & kHashMask;
   return static_cast<std::uint32_t>(clock << kClockShift) | mss_class << kClassShift | hash;
+}
+
+/// Not 0, which stands for no cookie.
+std::uint64_t tag_of(const flow::FlowKey& key, std::uint32_t iss, const flow::HashKey& secret) {
+  return flow::hash_of(key, {secret.k0 ^ iss, ~secret.k1}) | 1;
 }
 
 }  // namespace
@@ -69,6 +75,22 @@ bool read_cookie(const flow::FlowKey& key, std::uint32_t iss, Time now, const fl
     return true;
   }
   return false;
+}
+
+bool resembles_cookie(std::uint32_t iss, Time now) {
+  const auto age = static_cast<std::uint32_t>(period(now) - (iss >> kClockShift));
+  return (age & kClockMask) <= 1;
+}
+
+void SpentCookies::add(const flow::FlowKey& key, std::uint32_t iss, const flow::HashKey& secret) {
+  const std::uint64_t tag = tag_of(key, iss, secret);
+  tags_[(tag >> 1) % kSlots] = tag;
+}
+
+bool SpentCookies::contains(const flow::FlowKey& key, std::uint32_t iss,
+                            const flow::HashKey& secret) const {
+  const std::uint64_t tag = tag_of(key, iss, secret);
+  return tags_[(tag >> 1) % kSlots] == tag;
 }
 
 std::uint32_t cookie_timestamp(std::uint32_t now_ms, const SynFacts& syn) {

@@ -8,6 +8,8 @@
 #ifndef TOE_CONTROL_SYN_COOKIES_H_
 #define TOE_CONTROL_SYN_COOKIES_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -44,6 +46,22 @@ std::optional<std::uint32_t> make_cookie(const flow::FlowKey& key, const SynFact
 /// Fills facts.mss if `iss` is a cookie of this connection attempt. REQUIRES: facts.irs is set.
 bool read_cookie(const flow::FlowKey& key, std::uint32_t iss, Time now, const flow::HashKey& secret,
                  SynFacts& facts);
+
+/// Whether `iss` may be a cookie whose irs is not known: its clock is right. By chance 2 of 32 are.
+bool resembles_cookie(std::uint32_t iss, Time now);
+
+/// Cookies that have made a connection lately: the newer push out the older. A copy of the ACK that
+/// comes late, when a short connection has ended, would make it again, and nobody would ever end it.
+class SpentCookies {
+ public:
+  void add(const flow::FlowKey& key, std::uint32_t iss, const flow::HashKey& secret);
+  bool contains(const flow::FlowKey& key, std::uint32_t iss, const flow::HashKey& secret) const;
+
+ private:
+  static constexpr std::size_t kSlots = 4096;
+
+  std::array<std::uint64_t, kSlots> tags_{};  ///< a hash of the cookie and its connection
+};
 
 /// The timestamp clock `now_ms` with the facts in its low bits: never ahead of the clock, at most
 /// 64 ms behind it.

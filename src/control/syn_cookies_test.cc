@@ -138,6 +138,50 @@ TEST_F(CookieTest, DataWithTheAckIsKept) {
   EXPECT_EQ(world.reinjected, 1);
 }
 
+TEST_F(CookieTest, DataThatOvertakesTheAckIsNotReset) {
+  flood();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  const wire::TcpSegment answer = last_sent();
+  auto ack = from_peer(40000, wire::kAck, 1001, answer.seq + 1);
+  ack.options.tsecr = answer.options.tsval;
+  const std::size_t sent = world.sent.size();
+  auto second = ack;  // the first segment of data is late, too
+  second.seq = 2449;
+  receive(second, 100);
+  EXPECT_EQ(world.sent.size(), sent);
+  EXPECT_EQ(control->counters().drops.ahead_of_cookie, 1u);
+  receive(ack);
+  EXPECT_EQ(commanded(flow::Command::Kind::kInstall).size(), 1u);
+}
+
+TEST_F(CookieTest, DataOfNoConnectionIsResetWhenNoCookieCanBeMeant) {
+  flood();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  const std::uint32_t cookie = last_sent().seq;
+  receive(from_peer(40000, wire::kAck, 2449, cookie + 1 + (8u << 27)), 100);  // another time's
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+  now = now + seconds(4);
+  receive(from_peer(40000, wire::kAck, 2449, cookie + 1), 100);
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+  EXPECT_EQ(control->counters().out_resets, 2u);
+  EXPECT_EQ(control->counters().drops.ahead_of_cookie, 0u);
+}
+
+TEST_F(CookieTest, ALateCopyOfTheAckMakesNoSecondConnection) {
+  flood();
+  receive(from_peer(40000, wire::kSyn, 1000));
+  auto ack = from_peer(40000, wire::kAck, 1001, last_sent().seq + 1);
+  ack.options.tsecr = last_sent().options.tsval;
+  receive(ack);
+  const auto installs = commanded(flow::Command::Kind::kInstall);
+  ASSERT_EQ(installs.size(), 1u);
+  close_flow(installs[0].flow, flow::Event::Close::kReset);
+  receive(ack);
+  EXPECT_EQ(last_sent().flags, wire::kRst);
+  EXPECT_EQ(commanded(flow::Command::Kind::kInstall).size(), 1u);
+  EXPECT_EQ(control->counters().syn_cookies_failed, 1u);
+}
+
 TEST_F(CookieTest, TheMssOfTheMtuThatIsNowIsAnnounced) {
   flood();
   receive(from_peer(40000, wire::kSyn, 1000));
