@@ -41,8 +41,9 @@ void keep_bound(int socket, const IpAddr& local, std::uint16_t port, bool v4) {
 
 }  // namespace
 
-Listeners::Listeners(port::Steering& steering, std::span<const IpAddr> local)
-    : steering_(steering) {
+Listeners::Listeners(port::Steering& steering, std::span<const IpAddr> local,
+                     Listing kernel_connections)
+    : steering_(steering), kernel_connections_(std::move(kernel_connections)) {
   for (const IpAddr& address : local) add_address(address);
 }
 
@@ -118,28 +119,73 @@ int Listeners::look_around(std::uint16_t port) {
   return 0;
 }
 
+bool Listeners::taken(const IpAddr& address, std::uint16_t port) const {
+  const auto index = steering_.address_index(address);
+  return index && (steering_.state(*index, port) & (port::kOwned | port::kSynOnly)) != 0;
+}
+
 int Listeners::take(Entry& entry) {
   std::vector<IpAddr> wanted;
   for (const IpAddr& address : local_) {
     if (serves(entry, address) && !owned(address, entry.port)) wanted.push_back(address);
   }
-  if (wanted.empty()) return 0;
-  // First only its SYNs are taken, and wait: then no connection can be begun at the kernel between
-  // the listing and the moment when everything else is taken too.
-  for (const IpAddr& address : wanted) {
-    steering_.mark(*steering_.address_index(address), entry.port, port::kSynOnly);
+  return wanted.empty() ? 0 : take_all(wanted, entry.port);
+}
+
+// First only SYNs are taken, and wait: then no connection can be begun at the kernel while what it
+// has is listed. One that it has answered by a SYN cookie it does not have yet: such may come until
+// the port is owned, so a second list follows.
+int Listeners::take_all(const std::vector<IpAddr>& addresses, std::uint16_t port) {
+  const auto mark_all = [&](unsigned bits) {
+    for (const IpAddr& address : addresses) {
+      steering_.mark(*steering_.address_index(address), port, bits);
+    }
+  };
+  const auto unmark_all = [&](unsigned bits) {
+    for (const IpAddr& address : addresses) {
+      steering_.unmark(*steering_.address_index(address), port, bits);
+    }
+  };
+  mark_all(port::kSynOnly);
+  int error = leave_to_kernel(port);
+  if (error == 0) {
+    mark_all(port::kOwned);
+    error = leave_to_kernel(port);
   }
-  Result<std::vector<port::FourTuple>> kernel_has = net::kernel_connections(entry.port);
-  int error = kernel_has.ok() ? 0 : kernel_has.error().code;
-  for (const IpAddr& address : wanted) {
-    if (error == 0) error = own(address, entry.port, kernel_has.value());
-    steering_.unmark(*steering_.address_index(address), entry.port, port::kSynOnly);
+  unmark_all(error == 0 ? port::kSynOnly : port::kSynOnly | port::kOwned);
+  if (error != 0) return error;
+  for (const IpAddr& address : addresses) end_drain(address, port);
+  return 0;
+}
+
+// An exception says itself whose its connection is. So those of the kernel come before the port is
+// owned, those of a drained port go afterwards, and no segment goes to the wrong side.
+int Listeners::leave_to_kernel(std::uint16_t port) {
+  Result<std::vector<port::FourTuple>> now = kernel_connections_(port);
+  if (!now.ok()) return now.error().code;
+  for (const port::FourTuple& tuple : now.value()) {
+    if (!taken(tuple.local, port) || kernels_[port].contains(tuple)) continue;
+    const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
+    if (!status.ok()) return status.error().code;
+    kernels_[port].insert(tuple);
+    steering_.mark(*steering_.address_index(tuple.local), port, port::kExcept);
   }
-  for (const IpAddr& address : wanted) {
-    if (error == 0) break;
-    steering_.unmark(*steering_.address_index(address), entry.port, port::kOwned);
+  return 0;
+}
+
+// The port is owned again: connections of the engine need no exceptions.
+void Listeners::end_drain(const IpAddr& address, std::uint16_t port) {
+  const auto is_here = [&](const port::FourTuple& tuple) { return tuple.local == address; };
+  if (const auto drained = drained_.find(port); drained != drained_.end()) {
+    steering_.clear_exceptions(address, port, port::Keeper::kEngine);
+    std::erase_if(drained->second, is_here);
+    if (drained->second.empty()) drained_.erase(drained);
   }
-  return error;
+  const auto kept = kernels_.find(port);
+  if (kept != kernels_.end() && std::any_of(kept->second.begin(), kept->second.end(), is_here)) {
+    return;
+  }
+  steering_.unmark(*steering_.address_index(address), port, port::kExcept);
 }
 
 int Listeners::mark(std::uint64_t cookie) {
@@ -180,55 +226,32 @@ std::uint16_t Listeners::port_of(std::uint64_t cookie) const {
   return found == entries_.end() ? std::uint16_t{0} : found->second.port;
 }
 
-// An exception says itself whose its connection is. So those of the kernel come before the port is
-// owned, those of a drained port go afterwards, and no segment goes to the wrong side.
-int Listeners::own(const IpAddr& address, std::uint16_t port,
-                   const std::vector<port::FourTuple>& kernel_has) {
-  const std::uint32_t index = *steering_.address_index(address);
-  bool any = false;
-  for (const port::FourTuple& tuple : kernel_has) {
-    if (tuple.local != address) continue;
-    const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
-    if (!status.ok()) return status.error().code;
-    kernels_[port].push_back(tuple);
-    any = true;
-  }
-  if (any) steering_.mark(index, port, port::kExcept);
-  steering_.mark(index, port, port::kOwned);
-  if (const auto drained = drained_.find(port); drained != drained_.end()) {
-    steering_.clear_exceptions(address, port, port::Keeper::kEngine);
-    std::erase_if(drained->second, [&](const auto& tuple) { return tuple.local == address; });
-    if (drained->second.empty()) drained_.erase(drained);
-  }
-  if (!any) steering_.unmark(index, port, port::kExcept);
-  return 0;
-}
-
 void Listeners::disown(const IpAddr& address, std::uint16_t port) {
   const auto index = steering_.address_index(address);
   if (!index) return;
   steering_.unmark(*index, port, port::kOwned | port::kSynOnly | port::kExcept);
-  steering_.clear_exceptions(address, port);
-  for (auto* exceptions : {&kernels_, &drained_}) {
-    const auto kept = exceptions->find(port);
-    if (kept == exceptions->end()) continue;
-    std::erase_if(kept->second, [&](const auto& tuple) { return tuple.local == address; });
-    if (kept->second.empty()) exceptions->erase(kept);
-  }
+  forget(address, port);
 }
 
 void Listeners::tidy() {
-  for (auto port = kernels_.begin(); port != kernels_.end();) {
-    Result<std::vector<port::FourTuple>> now = net::kernel_connections(port->first);
-    if (!now.ok()) return;
-    std::sort(now.value().begin(), now.value().end());
-    std::erase_if(port->second, [&](const port::FourTuple& tuple) {
-      if (std::binary_search(now.value().begin(), now.value().end(), tuple)) return false;
-      steering_.remove_exception(tuple);
-      return true;
-    });
-    port = port->second.empty() ? kernels_.erase(port) : std::next(port);
-  }
+  std::vector<std::uint16_t> ports;
+  for (const auto& [port, tuples] : kernels_) ports.push_back(port);
+  for (const std::uint16_t port : ports) tidy_kernels(port);
+}
+
+// A peer may use a 4-tuple again while it is being forgotten, and its SYN reach the kernel by the
+// exception: so a second list follows.
+void Listeners::tidy_kernels(std::uint16_t port) {
+  Result<std::vector<port::FourTuple>> now = kernel_connections_(port);
+  if (!now.ok()) return;
+  std::sort(now.value().begin(), now.value().end());
+  const auto gone = std::erase_if(kernels_[port], [&](const port::FourTuple& tuple) {
+    if (std::binary_search(now.value().begin(), now.value().end(), tuple)) return false;
+    steering_.remove_exception(tuple);
+    return true;
+  });
+  if (gone != 0) (void)leave_to_kernel(port);
+  if (kernels_[port].empty()) kernels_.erase(port);
 }
 
 std::uint16_t Listeners::close(std::uint64_t cookie) {
@@ -334,7 +357,7 @@ bool Listeners::add_address(const IpAddr& address) {
   std::erase(local_, address);
   std::erase_if(local_, [&](const IpAddr& known) {
     if (steering_.address_index(known)) return false;
-    forget(known);  // it has gone, and its place was needed
+    forget(known, std::nullopt);  // it has gone, and its place was needed
     return true;
   });
   local_.push_back(address);
@@ -353,14 +376,17 @@ bool Listeners::remove_address(const IpAddr& address) {
   return true;
 }
 
-void Listeners::forget(const IpAddr& address) {
-  steering_.clear_exceptions(address, std::nullopt);
-  for (auto* exceptions : {&kernels_, &drained_}) {
-    for (auto& [port, tuples] : *exceptions) {
+void Listeners::forget(const IpAddr& address, std::optional<std::uint16_t> port) {
+  steering_.clear_exceptions(address, port);
+  const auto erase_from = [&](auto& exceptions) {
+    for (auto& [number, tuples] : exceptions) {
+      if (port && number != *port) continue;
       std::erase_if(tuples, [&](const auto& tuple) { return tuple.local == address; });
     }
-    std::erase_if(*exceptions, [](const auto& element) { return element.second.empty(); });
-  }
+    std::erase_if(exceptions, [](const auto& element) { return element.second.empty(); });
+  };
+  erase_from(kernels_);
+  erase_from(drained_);
 }
 
 }  // namespace toe::engine

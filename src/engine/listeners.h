@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
@@ -23,8 +25,12 @@ namespace toe::engine {
 /// Thread: admin.
 class Listeners {
  public:
+  /// Lists what the kernel has on a port.
+  using Listing = std::function<Result<std::vector<port::FourTuple>>(std::uint16_t)>;
+
   /// `local`: addresses of the device now.
-  Listeners(port::Steering& steering, std::span<const IpAddr> local);
+  Listeners(port::Steering& steering, std::span<const IpAddr> local,
+            Listing kernel_connections = net::kernel_connections);
 
   /// A program showed its listening socket and control is being asked: keeps a copy of the socket.
   void offer(const net::ListenerProof& proof, UniqueFd socket);
@@ -98,18 +104,22 @@ class Listeners {
   void leave_to_others(Entry& entry, const std::vector<net::KernelListener>& listeners) const;
   int look_around(std::uint16_t port);
   int take(Entry& entry);
-  int own(const IpAddr& address, std::uint16_t port,
-          const std::vector<port::FourTuple>& kernel_has);
-  void forget(const IpAddr& address);
+  int take_all(const std::vector<IpAddr>& addresses, std::uint16_t port);
+  int leave_to_kernel(std::uint16_t port);
+  void end_drain(const IpAddr& address, std::uint16_t port);
+  bool taken(const IpAddr& address, std::uint16_t port) const;
+  void tidy_kernels(std::uint16_t port);
+  void forget(const IpAddr& address, std::optional<std::uint16_t> port);
   void disown(const IpAddr& address, std::uint16_t port);
 
   port::Steering& steering_;
+  Listing kernel_connections_;
   std::vector<IpAddr> local_;               ///< addresses with a place in `steering_`
   std::vector<IpAddr> present_;             ///< of these, those that the device has now
   std::map<std::uint64_t, Entry> entries_;  ///< by cookie
   std::vector<Entry> closed_;               ///< without holders, port still in use
   std::map<std::pair<IpAddr, std::uint16_t>, net::HeldPort> held_;
-  std::map<std::uint16_t, std::vector<port::FourTuple>> kernels_;  ///< exceptions, by port
+  std::map<std::uint16_t, std::set<port::FourTuple>> kernels_;     ///< exceptions, by port
   std::map<std::uint16_t, std::vector<port::FourTuple>> drained_;  ///< the engine's, by port
 };
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -39,8 +40,18 @@ class ListenersTest : public testing::Test {
     auto steering = port::Steering::load(device);
     ASSERT_TRUE(steering.ok()) << steering.error().text;
     steering_.emplace(std::move(steering.value()));
-    listeners_.emplace(*steering_, net::read_addresses(device.ifindex).value());
+    listeners_.emplace(*steering_, net::read_addresses(device.ifindex).value(),
+                       [this](std::uint16_t port) { return list(port); });
     netns_cookie_ = net::own_netns_cookie().value();
+  }
+
+  /// The kernel's connections: what the test says, list by list, then what there is.
+  Result<std::vector<FourTuple>> list(std::uint16_t port) {
+    if (lists_until_failure_ && (*lists_until_failure_)-- == 0) return Error{EIO, "no list"};
+    if (lists_.empty()) return net::kernel_connections(port);
+    const std::vector<FourTuple> next = lists_.front();
+    lists_.pop_front();
+    return next;
   }
 
   static UniqueFd listen_on(const IpAddr& address, Wishes wishes = {}) {
@@ -80,6 +91,8 @@ class ListenersTest : public testing::Test {
   }
 
   port::TestNetns netns_;
+  std::deque<std::vector<FourTuple>> lists_;
+  std::optional<int> lists_until_failure_;
   std::optional<port::Steering> steering_;
   std::optional<Listeners> listeners_;
   std::uint64_t netns_cookie_ = 0;
@@ -97,6 +110,43 @@ TEST_F(ListenersTest, WildcardsOwnTheAddressesThatTheyServe) {
   close_and_drain(cookie, {});
   EXPECT_FALSE(owned(kFour));
   EXPECT_TRUE(owned(kSix));
+}
+
+TEST_F(ListenersTest, AConnectionMadeWhileThePortIsTakenStaysTheKernels) {
+  const UniqueFd socket = listen_on(kAnyFour);
+  lists_ = {{}, {connection(kFour, kPeerFour, 1000)}};  // by a SYN cookie, which no list shows
+  show(socket);
+  EXPECT_EQ(state(kFour), port::kOwned | port::kExcept);
+  EXPECT_EQ(steering_->exceptions(), 1u);
+}
+
+TEST_F(ListenersTest, AnEndedConnectionOfTheKernelIsForgottenUnlessItsPeerComesAgain) {
+  const UniqueFd socket = listen_on(kAnyFour);
+  const auto again = connection(kFour, kPeerFour, 1000), gone = connection(kFour, kPeerFour, 1001);
+  lists_ = {{again, gone}, {again, gone}};
+  show(socket);
+  EXPECT_EQ(steering_->exceptions(), 2u);
+  lists_ = {{}, {again}};
+  listeners_->tidy();
+  EXPECT_EQ(steering_->exceptions(), 1u);
+  listeners_->tidy();
+  EXPECT_EQ(steering_->exceptions(), 0u);
+}
+
+TEST_F(ListenersTest, APortWhoseConnectionsCannotBeListedStaysTheKernels) {
+  const UniqueFd socket = listen_on(kAnyFour);
+  const auto proof =
+      net::check_listener(socket.get(), netns_cookie_, listeners_->addresses()).value();
+  listeners_->offer(proof, UniqueFd(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0)));
+  listeners_->answered(proof.cookie, true);
+  for (const int lists : {0, 1}) {
+    lists_until_failure_ = lists;
+    EXPECT_EQ(listeners_->mark(proof.cookie), EIO);
+    EXPECT_EQ(state(kFour) & (port::kOwned | port::kSynOnly), 0u);
+  }
+  lists_until_failure_.reset();
+  EXPECT_EQ(listeners_->mark(proof.cookie), 0);
+  EXPECT_TRUE(owned(kFour));
 }
 
 TEST_F(ListenersTest, ADrainedPortIsTakenBack) {

@@ -27,6 +27,7 @@ LATE_SECONDS = 0.5         # this program itself was not run for so long: the ma
 SERVED_SECONDS = 10        # until a new engine has every listener
 PARK_SECONDS = 60          # within which all load must have come to rest
 GAP_SECONDS = (0.5, 3)     # between two events
+ORPHAN_RETRIES = 5         # of the kernel: less than the rest of a quiet point
 ENOUGH_FAILURES = 20
 PRESSURE_SHARE = 0.3       # of the events run beside a flood, a hostile program or busy CPUs
 
@@ -209,6 +210,9 @@ class Soak:
     # The course of things.
 
     def start(self, services, loads):
+        # Behind a SYN cookie the kernel takes a late copy of an ACK for a connection, whose FIN the
+        # peer's TIME-WAIT then refuses for a minute or two.
+        self.bed.server.run(["sysctl", "-qw", f"net.ipv4.tcp_orphan_retries={ORPHAN_RETRIES}"])
         for service in services(self):
             self.services.append(service)
             service.start()
@@ -297,6 +301,7 @@ class Soak:
                 self.hold.set()
                 wait_for(lambda: all(load.parked for load in self.loads), PARK_SECONDS, lambda:
                          f"the rest of {[l.name for l in self.loads if not l.parked]}")
+                self.levels.check_exceptions()
                 for service in self.services:
                     service.stop()
                 try:

@@ -1,6 +1,7 @@
 """What a soak looks at while nothing moves: all that an engine has must be as at its start."""
 import contextlib
 import ctypes
+import ipaddress
 import os
 import platform
 import re
@@ -36,7 +37,7 @@ def _bpf(command, attributes):
 
 
 def hash_maps(pid):
-    """{(size of a key, size of a value): entries} of the eBPF hashes a process holds."""
+    """{(size of a key, size of a value): keys} of the eBPF hashes a process holds."""
     found = {}
     for number in os.listdir(f"/proc/{pid}/fdinfo"):
         with contextlib.suppress(FileNotFoundError):
@@ -44,31 +45,55 @@ def hash_maps(pid):
                 fields = dict(line.split(":", 1) for line in file if ":" in line)
             if int(fields.get("map_type", -1)) == _BPF_MAP_TYPE_HASH:
                 sizes = int(fields["key_size"]), int(fields["value_size"])
-                found[sizes] = _entries(int(fields["map_id"]), sizes[0])
+                found[sizes] = _keys(int(fields["map_id"]), sizes[0])
     return found
 
 
-def _entries(map_id, key_bytes):
+def _keys(map_id, key_bytes):
     fd = _bpf(_BPF_MAP_GET_FD_BY_ID, struct.pack("<III", map_id, 0, 0))
     check(fd >= 0, f"eBPF map {map_id}: {os.strerror(ctypes.get_errno())}")
     try:
         this, following = (ctypes.create_string_buffer(key_bytes) for _ in range(2))
-        count, at = 0, 0
+        keys, at = [], 0
         while _bpf(_BPF_MAP_GET_NEXT_KEY, struct.pack(
                 "<IIQQ", fd, 0, at, ctypes.addressof(following))) == 0:
-            this.raw, at, count = following.raw, ctypes.addressof(this), count + 1
-        return count
+            this.raw, at = following.raw, ctypes.addressof(this)
+            keys.append(this.raw)
+        return keys
     finally:
         os.close(fd)
 
 
 def steering(pid, time_waits):
     """The entries, without the exceptions for what the kernel keeps in TIME-WAIT."""
-    found = hash_maps(pid)
+    found = {sizes: len(keys) for sizes, keys in hash_maps(pid).items()}
     for sizes in found:
         if sizes[0] == TUPLE_BYTES:
             found[sizes] = max(0, found[sizes] - time_waits)
     return found
+
+
+def exceptions(pid):
+    """{(local endpoint, remote endpoint)} of the connections that have an entry of their own."""
+    found = set()
+    for sizes, keys in hash_maps(pid).items():
+        if sizes[0] == TUPLE_BYTES:
+            for key in keys:
+                ports = struct.unpack("!HH", key[32:])
+                found.add(((plain(key[:16]), ports[0]), (plain(key[16:32]), ports[1])))
+    return found
+
+
+def plain(address):
+    """Text or bytes; IPv4 also if it is mapped into IPv6."""
+    found = ipaddress.ip_address(address)
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def endpoint(text):
+    """What `ss` shows: 192.0.2.7:80 or [2001:db8::7]:80."""
+    address, port = text.rsplit(":", 1)
+    return plain(address.strip("[]").split("%")[0]), int(port)
 
 
 def resident(pid):
@@ -174,6 +199,23 @@ class Levels:
             rest(EXCEPTIONS_SECONDS)
         self._examine_memory()
         self.check_log()
+
+    def check_exceptions(self):
+        """While programs listen: what the kernel has on a port of the engine's reaches the kernel.
+        """
+        if self.first is None:
+            return
+        owned = {endpoint(row["local"])[1] for row in self.bed.engine.ask("conns")["listeners"]}
+
+        def of_the_kernel():
+            return {(endpoint(local), endpoint(remote))
+                    for state, local, remote in self.bed.server.sockets()
+                    if state not in ("LISTEN", "UNCONN") and endpoint(local)[1] in owned}
+        before = of_the_kernel()
+        known = exceptions(self.bed.engine.pid)
+        lost = (before & of_the_kernel()) - known
+        check(not lost, f"{len(lost)} connections of the kernel without an exception: "
+                        f"{sorted(map(str, lost))[:5]}")
 
     def _examine_memory(self):
         pid = self.bed.engine.pid
