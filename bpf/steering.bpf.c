@@ -170,23 +170,26 @@ static __always_inline __be16 walk_ethernet(struct cursor *c) {
 
 static __always_inline int is_first_syn(const struct tcphdr *tcp) { return tcp->syn && !tcp->ack; }
 
-// Whether the engine gets this segment of a connection to local address `index`.
-static __always_inline int engine_gets(struct tcp_ports *tcp, int first_syn, __u32 index,
-                                       struct SteerTuple *tuple) {
+enum side { SIDE_KERNEL, SIDE_ENGINE, SIDE_NOBODY };
+
+// Whose this segment of a connection to local address `index` is.
+static __always_inline enum side side_of(struct tcp_ports *tcp, int first_syn, __u32 index,
+                                         struct SteerTuple *tuple) {
   __u16 port = bpf_ntohs(tcp->dest);
   __u32 word = index * kSteerPortWords + port / 64;
   struct SteerPorts *state = bpf_map_lookup_elem(&ports, &word);
-  if (!state) return 0;
+  if (!state) return SIDE_KERNEL;
   __u64 bit = 1ull << (port % 64);
   int takes = (state->owned & bit) || ((state->syn_only & bit) && first_syn);
-  if (!(state->except & bit)) return takes;
+  enum side side = !takes ? SIDE_KERNEL : state->changing & bit ? SIDE_NOBODY : SIDE_ENGINE;
+  if (!(state->except & bit)) return side;
   tuple->local_port = tcp->dest;
   tuple->remote_port = tcp->source;
   __u32 *keeper = bpf_map_lookup_elem(&exceptions, tuple);
-  if (!keeper) return takes;
+  if (!keeper) return side;
   int keeps = *keeper == kSteerEngineKeeps;
   if (keeps != takes) count(keeps ? kSteerExceptionRedirected : kSteerExceptionPassed);
-  return keeps;
+  return keeps ? SIDE_ENGINE : SIDE_KERNEL;
 }
 
 // Whether the kernel sends a packet to this address on to another host.
@@ -223,13 +226,20 @@ static __always_inline int steer_tcp(struct xdp_md *ctx, struct cursor *c, __u32
     // It may end behind 8 bytes (RFC 791 section 3.2); the ports decide. As it may be a SYN, it
     // counts as one: a peer whose connection is the kernel's sends it again.
     struct tcp_ports *tiny = c->at;
-    if ((void *)(tiny + 1) > c->end || !engine_gets(tiny, 1, index, tuple)) return XDP_PASS;
+    if ((void *)(tiny + 1) > c->end || side_of(tiny, 1, index, tuple) == SIDE_KERNEL) {
+      return XDP_PASS;
+    }
     count(kSteerFragmentDropped);
     return XDP_DROP;
   }
   if ((void *)(tcp + 1) > c->end) return XDP_PASS;
-  if (!engine_gets((struct tcp_ports *)tcp, is_first_syn(tcp), index, tuple)) return XDP_PASS;
+  enum side side = side_of((struct tcp_ports *)tcp, is_first_syn(tcp), index, tuple);
+  if (side == SIDE_KERNEL) return XDP_PASS;
   if (c->other_mac || place != index) return steer_doubtful(ctx, c, tuple);
+  if (side == SIDE_NOBODY) {
+    count(kSteerChangingDropped);
+    return XDP_DROP;
+  }
   return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
 }
 

@@ -74,7 +74,7 @@ struct Control::Impl : State {
   std::uint32_t open_attempt(std::uint32_t listener, const wire::TcpSegment& s);
 
   // passive_cookies.cc
-  void answer_by_cookie(const Listener& l, const wire::TcpSegment& s);
+  void answer_by_cookie(Listener& l, const wire::TcpSegment& s);
   bool brings_cookie(const wire::TcpSegment& s, SynFacts& syn);
   bool runs_ahead_of_cookie(const wire::TcpSegment& s) const;
   void take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s);

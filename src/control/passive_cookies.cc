@@ -17,7 +17,7 @@ std::uint32_t clock_ms(Time now) { return static_cast<std::uint32_t>(now.ns / 1'
 // A flood of SYNs with forged sources must not fill the route cache: the answer goes back to where
 // the SYN came from, as that of an RST. But a peer that is known to be out of reach gets none: what
 // it sends behind its handshake would be answered by RSTs, and the route may come back soon.
-void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& s) {
+void Control::Impl::answer_by_cookie(Listener& l, const wire::TcpSegment& s) {
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
   const std::uint32_t route = routes.find({{s.dst, s.src, s.dst_port, 0}, l.uid});
   if (route != kNil && routes.at(route).known &&
@@ -43,7 +43,7 @@ void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& 
   h.options.has_wscale = syn.timestamps && syn.wscale_on;
   h.options.wscale = window_scale(l.options);
   h.options.sack_permitted = syn.timestamps && syn.sack_on && options.sack;
-  last_cookie = now;
+  l.last_cookie = now;
   count(counters.syn_cookies_sent);
   send(h);
 }
@@ -51,8 +51,10 @@ void Control::Impl::answer_by_cookie(const Listener& l, const wire::TcpSegment& 
 // The ACK of a handshake that no record stands for: fills `syn`.
 bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
   if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;
-  if (last_cookie == Time{} || now - last_cookie > kCookiePeriod * 2 || stopping) return false;
-  if (find_listener(s.dst, s.dst_port) == kNil) return false;
+  const std::uint32_t on = find_listener(s.dst, s.dst_port);
+  if (on == kNil || stopping) return false;
+  const Time last = listeners[on].last_cookie;
+  if (last == Time{} || now - last > kCookiePeriod * 2) return false;
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
   syn.irs = s.seq - 1;
   if (!read_cookie(key, s.ack - 1, now, cookie_secret(), syn) ||
@@ -69,10 +71,14 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
 
 // Data of a handshake by cookie that comes before the segment with the cookie, because that was lost
 // or overtaken. To a reset the peer would lose a connection that its repetition makes.
+// REQUIRES: a listener.
 bool Control::Impl::runs_ahead_of_cookie(const wire::TcpSegment& s) const {
   if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;
-  if (last_cookie == Time{} || now - last_cookie > kFlight) return false;
-  return s.seq_length() != 0 && resembles_cookie(s.ack - 1, now);
+  const Listener& l = listeners[find_listener(s.dst, s.dst_port)];
+  if (l.last_cookie == Time{} || now - l.last_cookie > kFlight) return false;
+  if (s.seq_length() == 0 || !resembles_cookie(s.ack - 1, now)) return false;
+  const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};
+  return !spent_cookies.contains(key, s.ack - 1, cookie_secret());
 }
 
 // The attempt that a cookie brings back; kNil: no room, the peer will repeat what it sends.

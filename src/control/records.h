@@ -166,6 +166,7 @@ struct Listener {
   std::uint32_t entries = 0;    ///< of the accept ring
   std::uint32_t queued = 0;     ///< connections nobody has accepted
   std::uint64_t announced = 0;  ///< connections ever put into the accept ring
+  Time last_cookie{};           ///< no cookie can come back long after it
   List embryos;
   shm::RingRef ring;
   shm::SocketOptions options{};

@@ -33,7 +33,6 @@ struct State {
   Counters counters;
   Time now{};
   bool stopping = false;
-  Time last_cookie{};  ///< no cookie can come back long after it
   SpentCookies spent_cookies;
 
   const Congestion* default_congestion;

@@ -180,6 +180,8 @@ TEST_F(CookieTest, ALateCopyOfTheAckMakesNoSecondConnection) {
   EXPECT_EQ(last_sent().flags, wire::kRst);
   EXPECT_EQ(commanded(flow::Command::Kind::kInstall).size(), 1u);
   EXPECT_EQ(control->counters().syn_cookies_failed, 1u);
+  receive(ack, 100);  // its data, too, is of no connection that may yet come
+  EXPECT_EQ(control->counters().out_resets, 2u);
 }
 
 TEST_F(CookieTest, TheMssOfTheMtuThatIsNowIsAnnounced) {

@@ -132,38 +132,49 @@ int Listeners::take(Entry& entry) {
   return wanted.empty() ? 0 : take_all(wanted, entry.port);
 }
 
-// First only SYNs are taken, and wait: then no connection can be begun at the kernel while what it
-// has is listed. One that it has answered by a SYN cookie it does not have yet: such may come until
-// the port is owned, so a second list follows.
+// First only SYNs are taken: then no connection can be begun at the kernel while what it has is
+// listed. One that it has answered by a SYN cookie it does not have yet: such may come until the
+// port is owned, so a second list follows. The SYNs wait at the engine for the listener to be
+// marked. One that is marked already would answer, so for it they are nobody's meanwhile.
 int Listeners::take_all(const std::vector<IpAddr>& addresses, std::uint16_t port) {
-  const auto mark_all = [&](unsigned bits) {
+  const auto for_all = [&](void (port::Steering::*change)(std::uint32_t, std::uint16_t, unsigned),
+                           unsigned bits) {
     for (const IpAddr& address : addresses) {
-      steering_.mark(*steering_.address_index(address), port, bits);
+      (steering_.*change)(*steering_.address_index(address), port, bits);
     }
   };
-  const auto unmark_all = [&](unsigned bits) {
-    for (const IpAddr& address : addresses) {
-      steering_.unmark(*steering_.address_index(address), port, bits);
-    }
-  };
-  mark_all(port::kSynOnly);
+  const unsigned taking =
+      would_answer(addresses, port) ? port::kSynOnly | port::kChanging : unsigned{port::kSynOnly};
+  for_all(&port::Steering::mark, taking);
   int error = leave_to_kernel(port);
   if (error == 0) {
-    mark_all(port::kOwned);
+    for_all(&port::Steering::mark, port::kOwned);
     error = leave_to_kernel(port);
   }
-  unmark_all(error == 0 ? port::kSynOnly : port::kSynOnly | port::kOwned);
+  for_all(&port::Steering::unmark, error == 0 ? taking : taking | port::kOwned);
   if (error != 0) return error;
   for (const IpAddr& address : addresses) end_drain(address, port);
   return 0;
 }
 
-// An exception says itself whose its connection is. So those of the kernel come before the port is
-// owned, those of a drained port go afterwards, and no segment goes to the wrong side.
+bool Listeners::would_answer(const std::vector<IpAddr>& addresses, std::uint16_t port) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& element) {
+    const Entry& entry = element.second;
+    return entry.marked && entry.port == port &&
+           std::any_of(addresses.begin(), addresses.end(),
+                       [&](const IpAddr& address) { return covers(entry, address); });
+  });
+}
+
 int Listeners::leave_to_kernel(std::uint16_t port) {
   Result<std::vector<port::FourTuple>> now = kernel_connections_(port);
-  if (!now.ok()) return now.error().code;
-  for (const port::FourTuple& tuple : now.value()) {
+  return now.ok() ? except(now.value(), port) : now.error().code;
+}
+
+// An exception says itself whose its connection is. So those of the kernel come before the port is
+// owned, those of a drained port go afterwards, and no segment goes to the wrong side.
+int Listeners::except(const std::vector<port::FourTuple>& tuples, std::uint16_t port) {
+  for (const port::FourTuple& tuple : tuples) {
     if (!taken(tuple.local, port) || kernels_[port].contains(tuple)) continue;
     const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
     if (!status.ok()) return status.error().code;
@@ -236,22 +247,39 @@ void Listeners::disown(const IpAddr& address, std::uint16_t port) {
 void Listeners::tidy() {
   std::vector<std::uint16_t> ports;
   for (const auto& [port, tuples] : kernels_) ports.push_back(port);
-  for (const std::uint16_t port : ports) tidy_kernels(port);
+  for (const std::uint16_t port : ports) {
+    if (!tidy_kernels(port)) return;
+  }
 }
 
 // A peer may use a 4-tuple again while it is being forgotten, and its SYN reach the kernel by the
-// exception: so a second list follows.
-void Listeners::tidy_kernels(std::uint16_t port) {
-  Result<std::vector<port::FourTuple>> now = kernel_connections_(port);
-  if (!now.ok()) return;
-  std::sort(now.value().begin(), now.value().end());
-  const auto gone = std::erase_if(kernels_[port], [&](const port::FourTuple& tuple) {
-    if (std::binary_search(now.value().begin(), now.value().end(), tuple)) return false;
+// exception: those come back. All else that the kernel has by now came to it another way.
+bool Listeners::tidy_kernels(std::uint16_t port) {
+  Result<std::vector<port::FourTuple>> now = sorted_connections(port);
+  if (!now.ok()) return false;
+  std::set<port::FourTuple>& kept = kernels_[port];
+  std::vector<port::FourTuple> gone, back;
+  std::set_difference(kept.begin(), kept.end(), now.value().begin(), now.value().end(),
+                      std::back_inserter(gone));
+  for (const port::FourTuple& tuple : gone) {
     steering_.remove_exception(tuple);
-    return true;
-  });
-  if (gone != 0) (void)leave_to_kernel(port);
-  if (kernels_[port].empty()) kernels_.erase(port);
+    kept.erase(tuple);
+  }
+  if (!gone.empty()) {
+    now = sorted_connections(port);
+    const std::vector<port::FourTuple>& there = now.ok() ? now.value() : gone;
+    std::set_intersection(gone.begin(), gone.end(), there.begin(), there.end(),
+                          std::back_inserter(back));
+    (void)except(back, port);  // there is room: these were just taken out
+  }
+  if (kept.empty()) kernels_.erase(port);
+  return now.ok();
+}
+
+Result<std::vector<port::FourTuple>> Listeners::sorted_connections(std::uint16_t port) const {
+  Result<std::vector<port::FourTuple>> now = kernel_connections_(port);
+  if (now.ok()) std::sort(now.value().begin(), now.value().end());
+  return now;
 }
 
 std::uint16_t Listeners::close(std::uint64_t cookie) {

@@ -105,10 +105,13 @@ class Listeners {
   int look_around(std::uint16_t port);
   int take(Entry& entry);
   int take_all(const std::vector<IpAddr>& addresses, std::uint16_t port);
+  bool would_answer(const std::vector<IpAddr>& addresses, std::uint16_t port) const;
   int leave_to_kernel(std::uint16_t port);
+  int except(const std::vector<port::FourTuple>& tuples, std::uint16_t port);
   void end_drain(const IpAddr& address, std::uint16_t port);
   bool taken(const IpAddr& address, std::uint16_t port) const;
-  void tidy_kernels(std::uint16_t port);
+  bool tidy_kernels(std::uint16_t port);
+  Result<std::vector<port::FourTuple>> sorted_connections(std::uint16_t port) const;
   void forget(const IpAddr& address, std::optional<std::uint16_t> port);
   void disown(const IpAddr& address, std::uint16_t port);
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -47,6 +48,7 @@ class ListenersTest : public testing::Test {
 
   /// The kernel's connections: what the test says, list by list, then what there is.
   Result<std::vector<FourTuple>> list(std::uint16_t port) {
+    if (looked_) looked_();
     if (lists_until_failure_ && (*lists_until_failure_)-- == 0) return Error{EIO, "no list"};
     if (lists_.empty()) return net::kernel_connections(port);
     const std::vector<FourTuple> next = lists_.front();
@@ -93,6 +95,7 @@ class ListenersTest : public testing::Test {
   port::TestNetns netns_;
   std::deque<std::vector<FourTuple>> lists_;
   std::optional<int> lists_until_failure_;
+  std::function<void()> looked_;
   std::optional<port::Steering> steering_;
   std::optional<Listeners> listeners_;
   std::uint64_t netns_cookie_ = 0;
@@ -131,6 +134,36 @@ TEST_F(ListenersTest, AnEndedConnectionOfTheKernelIsForgottenUnlessItsPeerComesA
   EXPECT_EQ(steering_->exceptions(), 1u);
   listeners_->tidy();
   EXPECT_EQ(steering_->exceptions(), 0u);
+}
+
+TEST_F(ListenersTest, WhatReachesTheKernelAnotherWayNeedsNoExceptionLater) {
+  const UniqueFd socket = listen_on(kAnyFour);
+  const auto gone = connection(kFour, kPeerFour, 1000);
+  lists_ = {{gone}, {gone}};
+  show(socket);
+  lists_ = {{}, {connection(kFour, kFour, 1001)}};  // from this host to its own address
+  listeners_->tidy();
+  EXPECT_EQ(steering_->exceptions(), 0u);
+}
+
+TEST_F(ListenersTest, WhileAListenerWouldAnswerNothingComesToItFromAPortBeingTaken) {
+  std::vector<unsigned> seen;
+  looked_ = [&] { seen.push_back(state(kFour)); };
+  UniqueFd first = listen_on(kAnyFour, {.reuse_port = true});
+  UniqueFd second = listen_on(kAnyFour, {.reuse_port = true});
+  show(first);  // the second's sake leaves the address to the kernel
+  show(second);
+  EXPECT_EQ(seen, (std::vector<unsigned>{port::kSynOnly | port::kChanging,
+                                         port::kOwned | port::kSynOnly | port::kChanging}));
+  EXPECT_EQ(state(kFour), port::kOwned);
+}
+
+TEST_F(ListenersTest, SynsWaitForAListenerThatDoesNotAnswerYet) {
+  std::vector<unsigned> seen;
+  looked_ = [&] { seen.push_back(state(kFour)); };
+  const UniqueFd socket = listen_on(kAnyFour);
+  show(socket);
+  EXPECT_EQ(seen, (std::vector<unsigned>{port::kSynOnly, port::kOwned | port::kSynOnly}));
 }
 
 TEST_F(ListenersTest, APortWhoseConnectionsCannotBeListedStaysTheKernels) {

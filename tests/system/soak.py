@@ -27,7 +27,8 @@ LATE_SECONDS = 0.5         # this program itself was not run for so long: the ma
 SERVED_SECONDS = 10        # until a new engine has every listener
 PARK_SECONDS = 60          # within which all load must have come to rest
 GAP_SECONDS = (0.5, 3)     # between two events
-ORPHAN_RETRIES = 5         # of the kernel: less than the rest of a quiet point
+ORPHAN_RETRIES = 3         # of the kernel's: over within the rest of a quiet point
+FIN_TIMEOUT = 5            # seconds in FIN-WAIT-2, likewise
 ENOUGH_FAILURES = 20
 PRESSURE_SHARE = 0.3       # of the events run beside a flood, a hostile program or busy CPUs
 
@@ -210,9 +211,6 @@ class Soak:
     # The course of things.
 
     def start(self, services, loads):
-        # Behind a SYN cookie the kernel takes a late copy of an ACK for a connection, whose FIN the
-        # peer's TIME-WAIT then refuses for a minute or two.
-        self.bed.server.run(["sysctl", "-qw", f"net.ipv4.tcp_orphan_retries={ORPHAN_RETRIES}"])
         for service in services(self):
             self.services.append(service)
             service.start()

@@ -280,6 +280,7 @@ void Steering::mark(std::uint32_t address, std::uint16_t port, unsigned bits) {
   const std::uint64_t bit = 1ull << (port % 64);
   // Exceptions first: a port must not be owned for a moment without them.
   if ((bits & kExcept) != 0) set_bit(ports.except, bit);
+  if ((bits & kChanging) != 0) set_bit(ports.changing, bit);
   if ((bits & kSynOnly) != 0) set_bit(ports.syn_only, bit);
   if ((bits & kOwned) != 0) set_bit(ports.owned, bit);
 }
@@ -290,13 +291,14 @@ void Steering::unmark(std::uint32_t address, std::uint16_t port, unsigned bits) 
   if ((bits & kOwned) != 0) clear_bit(ports.owned, bit);
   if ((bits & kSynOnly) != 0) clear_bit(ports.syn_only, bit);
   if ((bits & kExcept) != 0) clear_bit(ports.except, bit);
+  if ((bits & kChanging) != 0) clear_bit(ports.changing, bit);
 }
 
 unsigned Steering::state(std::uint32_t address, std::uint16_t port) const {
   const SteerPorts& ports = word(address, port);
   const std::uint64_t bit = 1ull << (port % 64);
   return ((ports.owned & bit) != 0 ? kOwned : 0u) | ((ports.syn_only & bit) != 0 ? kSynOnly : 0u) |
-         ((ports.except & bit) != 0 ? kExcept : 0u);
+         ((ports.except & bit) != 0 ? kExcept : 0u) | ((ports.changing & bit) != 0 ? kChanging : 0u);
 }
 
 Status Steering::add_exception(const FourTuple& tuple, Keeper keeper) {

@@ -25,9 +25,10 @@ namespace toe::port {
 
 /// States of a (local address, port); they combine.
 enum PortBits : unsigned {
-  kOwned = 1,    ///< every segment is the engine's
-  kSynOnly = 2,  ///< SYNs without ACK are the engine's, all else is the kernel's
-  kExcept = 4,   ///< connections in the exception table go where their entry says
+  kOwned = 1,     ///< every segment is the engine's
+  kSynOnly = 2,   ///< SYNs without ACK are the engine's, all else is the kernel's
+  kExcept = 4,    ///< connections in the exception table go where their entry says
+  kChanging = 8,  ///< what is the engine's by kOwned or kSynOnly is nobody's: senders repeat it
 };
 
 enum class Keeper : std::uint32_t { kKernel = kSteerKernelKeeps, kEngine = kSteerEngineKeeps };

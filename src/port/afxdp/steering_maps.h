@@ -23,7 +23,7 @@ struct SteerPorts {
   __u64 owned;     // redirect
   __u64 syn_only;  // redirect a SYN without ACK
   __u64 except;    // ask the exception map first
-  __u64 unused;
+  __u64 changing;  // drop what would be redirected without an exception
 };
 
 // A connection, seen from this host. Addresses in IPv6 form (IPv4 is v4-mapped), all in network
@@ -50,7 +50,7 @@ enum SteerCounter {
   kSteerFragmentPassed,       // later fragment to a local address, perhaps TCP
   kSteerHeadersDropped,       // more extension headers than are walked
   kSteerVlanPassed,           // a tag that is not configured, or too many
-  kSteerChangingDropped,      // the engine's, to a MAC or address that the device had or has soon
+  kSteerChangingDropped,      // while the device's MAC or address, or the port's side, changes
   kSteerCounters
 };
 

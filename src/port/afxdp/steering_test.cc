@@ -238,6 +238,24 @@ TEST_F(SteeringTest, SynOnlyTakesOnlyFirstSyns) {
   EXPECT_EQ(verdict({.flags = kAck}), XDP_PASS);
 }
 
+TEST_F(SteeringTest, AChangingPortDropsWhatNoExceptionSpeaksOf) {
+  ASSERT_TRUE(steering_->add_exception({kLocal4, kRemote4, kPort, 41000}, Keeper::kKernel).ok());
+  ASSERT_TRUE(steering_->add_exception({kLocal4, kRemote4, kPort, 41001}, Keeper::kEngine).ok());
+  steering_->mark(v4_, kPort, kSynOnly | kExcept | kChanging);
+  EXPECT_EQ(verdict({.flags = kSyn}), XDP_DROP);
+  EXPECT_EQ(verdict({.flags = kAck}), XDP_PASS);
+  steering_->mark(v4_, kPort, kOwned);
+  EXPECT_EQ(verdict({.flags = kSyn}), XDP_DROP);
+  EXPECT_EQ(verdict({.flags = kAck}), XDP_DROP);
+  EXPECT_EQ(verdict({.remote_port = 41000, .flags = kAck}), XDP_PASS);
+  EXPECT_EQ(verdict({.remote_port = 41001, .flags = kAck}), XDP_REDIRECT);
+  EXPECT_EQ(steering_->counters().changing_dropped, 3u);
+  EXPECT_EQ(steering_->state(v4_, kPort), kOwned | kSynOnly | kExcept | kChanging);
+  steering_->unmark(v4_, kPort, kSynOnly | kChanging);
+  EXPECT_EQ(verdict({.flags = kSyn}), XDP_REDIRECT);
+  EXPECT_EQ(verdict({.flags = kAck}), XDP_REDIRECT);
+}
+
 TEST_F(SteeringTest, ExceptionsGoToTheirKeeper) {
   const FourTuple kernels{kLocal4, kRemote4, kPort, 40000};
   const FourTuple engines{kLocal4, kRemote4, kPort, 40001};
