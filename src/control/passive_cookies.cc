@@ -69,8 +69,8 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
   return true;
 }
 
-// Data of a handshake by cookie that comes before the segment with the cookie, because that was lost
-// or overtaken. To a reset the peer would lose a connection that its repetition makes.
+// Data of a handshake by cookie that comes before the segment with the cookie, because that was
+// lost or overtaken. To a reset the peer would lose a connection that its repetition makes.
 // REQUIRES: a listener.
 bool Control::Impl::runs_ahead_of_cookie(const wire::TcpSegment& s) const {
   if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;

@@ -50,9 +50,9 @@ bool read_cookie(const flow::FlowKey& key, std::uint32_t iss, Time now, const fl
 /// Whether `iss` may be a cookie whose irs is not known: its clock is right. By chance 2 of 32 are.
 bool resembles_cookie(std::uint32_t iss, Time now);
 
-/// Cookies that have made a connection lately, the last some thousand: one pushes out another. A copy
-/// of the ACK that comes late, when a short connection has ended, would make it again, and nobody
-/// would ever end it.
+/// Cookies that have made a connection lately, the last some thousand: one pushes out another. A
+/// copy of the ACK that comes late, when a short connection has ended, would make it again, and
+/// nobody would ever end it.
 class SpentCookies {
  public:
   void add(const flow::FlowKey& key, std::uint32_t iss, const flow::HashKey& secret);

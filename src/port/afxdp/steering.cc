@@ -298,7 +298,8 @@ unsigned Steering::state(std::uint32_t address, std::uint16_t port) const {
   const SteerPorts& ports = word(address, port);
   const std::uint64_t bit = 1ull << (port % 64);
   return ((ports.owned & bit) != 0 ? kOwned : 0u) | ((ports.syn_only & bit) != 0 ? kSynOnly : 0u) |
-         ((ports.except & bit) != 0 ? kExcept : 0u) | ((ports.changing & bit) != 0 ? kChanging : 0u);
+         ((ports.except & bit) != 0 ? kExcept : 0u) |
+         ((ports.changing & bit) != 0 ? kChanging : 0u);
 }
 
 Status Steering::add_exception(const FourTuple& tuple, Keeper keeper) {
