@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """A short soak with fixed events, and what a soak must find."""
 import os
+import random
 import signal
 import time
+from unittest import mock
 
 import harness
 import soak
 import soak_events
+import soak_levels
 import soak_loads
 from harness import case, check, need_engine
 
@@ -64,6 +67,40 @@ def finds_what_nobody_announced(bed):
     finally:
         one.finish()
     check(not any("cut of redis" in text for text in failures), f"{failures}")
+    bed.lab.close()
+
+
+@case
+def kernel_connections_need_their_exceptions(bed):
+    """What was begun while no engine was there is looked for among the engine's exceptions."""
+    need_engine()
+    one = soak.Soak(bed, soak.Record(), 1)
+    begun = []
+    try:
+        one.start(lambda s: [x for x in soak_loads.services(s) if x.name == "echo level"],
+                  lambda s: [])
+        one.stop_engine()
+        with bed.client.inside():
+            for address in (harness.SERVER, harness.SERVER6):
+                begun.append(soak_loads.Echo(address, soak_loads.LEVEL, random.Random(1)))
+                begun[-1].round()
+        one.start_engine()
+        one.levels.check_exceptions()
+        check(len(one.levels.kernels) == len(begun), f"{one.levels.kernels}")
+        with mock.patch.object(soak_levels, "exceptions", lambda pid: set()):
+            try:
+                one.levels.check_exceptions()
+            except AssertionError as failure:
+                check(f"{len(begun)} connections" in str(failure), f"{failure}")
+            else:
+                check(False, "connections without exceptions were not found")
+        for conversation in begun:
+            conversation.round()
+    finally:
+        for conversation in begun:
+            conversation.close()
+        one.finish()
+    check(not one.record.failures, f"{one.record.failures}")
     bed.lab.close()
 
 
