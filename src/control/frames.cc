@@ -80,7 +80,7 @@ void Control::Impl::on_stray(const wire::TcpSegment& s) {
     if ((s.flags & wire::kAck) == 0) return;
     // Until the port is steered completely it may be of a connection of the kernel's.
     if (!listeners[on].marked) return count(counters.drops.handshake_waiting);
-    if (runs_ahead_of_cookie(s)) return count(counters.drops.ahead_of_cookie);
+    if (runs_ahead_of_cookie(listeners[on], s)) return count(counters.drops.ahead_of_cookie);
   }
   send_reset(s);
 }

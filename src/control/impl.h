@@ -76,7 +76,7 @@ struct Control::Impl : State {
   // passive_cookies.cc
   void answer_by_cookie(Listener& l, const wire::TcpSegment& s);
   bool brings_cookie(const wire::TcpSegment& s, SynFacts& syn);
-  bool runs_ahead_of_cookie(const wire::TcpSegment& s) const;
+  bool runs_ahead_of_cookie(const Listener& l, const wire::TcpSegment& s) const;
   void take_cookie(Attempt& a, const SynFacts& syn, const wire::TcpSegment& s);
   bool adopt_cookie(Attempt& a, const wire::TcpSegment& s);
   std::uint32_t recall_attempt(const wire::TcpSegment& s, const SynFacts& syn);

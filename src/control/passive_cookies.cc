@@ -71,10 +71,8 @@ bool Control::Impl::brings_cookie(const wire::TcpSegment& s, SynFacts& syn) {
 
 // Data of a handshake by cookie that comes before the segment with the cookie, because that was
 // lost or overtaken. To a reset the peer would lose a connection that its repetition makes.
-// REQUIRES: a listener.
-bool Control::Impl::runs_ahead_of_cookie(const wire::TcpSegment& s) const {
+bool Control::Impl::runs_ahead_of_cookie(const Listener& l, const wire::TcpSegment& s) const {
   if ((s.flags & (wire::kAck | wire::kSyn | wire::kRst)) != wire::kAck) return false;
-  const Listener& l = listeners[find_listener(s.dst, s.dst_port)];
   if (l.last_cookie == Time{} || now - l.last_cookie > kFlight) return false;
   if (s.seq_length() == 0 || !resembles_cookie(s.ack - 1, now)) return false;
   const flow::FlowKey key{s.dst, s.src, s.dst_port, s.src_port};

@@ -297,18 +297,6 @@ TEST_F(PassiveTest, AFailedSteeringIsCountedAndTold) {
   EXPECT_EQ(last_reply().type(), shm::MessageType::kListening);
 }
 
-TEST_F(PassiveTest, NothingIsResetWhileThePortIsBeingSteered) {
-  join(1, 1);
-  request(listen_request(1, 500, kHere));
-  receive(from_peer(40000, wire::kAck, 5, 777), 10);  // of a connection of the kernel, may be
-  EXPECT_TRUE(world.sent.empty());
-  EXPECT_EQ(control->counters().drops.handshake_waiting, 1u);
-  mark(500);
-  receive(from_peer(40000, wire::kAck, 5, 777), 10);
-  EXPECT_EQ(last_sent().flags, wire::kRst);
-  EXPECT_EQ(last_sent().seq, 777u);
-}
-
 TEST_F(PassiveTest, AFailedMemberOfAGroupLeavesTheOthersAlone) {
   join(1, 1);
   auto one = listen_request(1, 500, kHere);

@@ -119,7 +119,7 @@ int Listeners::look_around(std::uint16_t port) {
   return 0;
 }
 
-bool Listeners::taken(const IpAddr& address, std::uint16_t port) const {
+bool Listeners::claimed(const IpAddr& address, std::uint16_t port) const {
   const auto index = steering_.address_index(address);
   return index && (steering_.state(*index, port) & (port::kOwned | port::kSynOnly)) != 0;
 }
@@ -175,7 +175,7 @@ int Listeners::leave_to_kernel(std::uint16_t port) {
 // owned, those of a drained port go afterwards, and no segment goes to the wrong side.
 int Listeners::except(const std::vector<port::FourTuple>& tuples, std::uint16_t port) {
   for (const port::FourTuple& tuple : tuples) {
-    if (!taken(tuple.local, port) || kernels_[port].contains(tuple)) continue;
+    if (!claimed(tuple.local, port) || kernels_[port].contains(tuple)) continue;
     const Status status = steering_.add_exception(tuple, port::Keeper::kKernel);
     if (!status.ok()) return status.error().code;
     kernels_[port].insert(tuple);

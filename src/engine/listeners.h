@@ -109,7 +109,7 @@ class Listeners {
   int leave_to_kernel(std::uint16_t port);
   int except(const std::vector<port::FourTuple>& tuples, std::uint16_t port);
   void end_drain(const IpAddr& address, std::uint16_t port);
-  bool taken(const IpAddr& address, std::uint16_t port) const;
+  bool claimed(const IpAddr& address, std::uint16_t port) const;
   bool tidy_kernels(std::uint16_t port);
   Result<std::vector<port::FourTuple>> sorted_connections(std::uint16_t port) const;
   void forget(const IpAddr& address, std::optional<std::uint16_t> port);

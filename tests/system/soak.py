@@ -27,8 +27,6 @@ LATE_SECONDS = 0.5         # this program itself was not run for so long: the ma
 SERVED_SECONDS = 10        # until a new engine has every listener
 PARK_SECONDS = 60          # within which all load must have come to rest
 GAP_SECONDS = (0.5, 3)     # between two events
-ORPHAN_RETRIES = 3         # of the kernel's: over within the rest of a quiet point
-FIN_TIMEOUT = 5            # seconds in FIN-WAIT-2, likewise
 ENOUGH_FAILURES = 20
 PRESSURE_SHARE = 0.3       # of the events run beside a flood, a hostile program or busy CPUs
 

@@ -96,8 +96,8 @@ def endpoint(text):
     return plain(address.split("%")[0].strip("[]")), int(port)
 
 
-def steered(pair, ports):
-    """From the client side to one of these ports: it passes the engine's program."""
+def from_client(pair, ports):
+    """From the client side to one of these ports."""
     local, remote = map(endpoint, pair)
     return local[1] in ports and remote[0] in (plain(CLIENT), plain(CLIENT6))
 
@@ -216,13 +216,16 @@ class Levels:
         if self.first is None:
             return
         owned = {endpoint(row["local"])[1] for row in self.bed.engine.ask("conns")["listeners"]}
-        self.kernels = {(local, remote) for state, local, remote in self.bed.server.sockets()
-                        if state != "LISTEN"}
+        services = {service.port for service in self.soak.services if not service.client_side}
+        self.kernels = {pair for pair in self._connections() if from_client(pair, services)}
         known = exceptions(self.bed.engine.pid)
-        living = {(local, remote) for _, local, remote in self.bed.server.sockets()}
-        lost = [pair for pair in self.kernels & living if steered(pair, owned)
+        lost = [pair for pair in self.kernels & self._connections() if from_client(pair, owned)
                 and tuple(map(endpoint, pair)) not in known]
         check(not lost, f"{len(lost)} connections of the kernel without an exception: {lost[:5]}")
+
+    def _connections(self):
+        return {(local, remote) for state, local, remote in self.bed.server.sockets()
+                if state not in ("LISTEN", "UNCONN")}
 
     def _examine_memory(self):
         pid = self.bed.engine.pid
